@@ -1,0 +1,57 @@
+"""xmlp: multilayer perceptrons written once against the Python Array API standard, run on NumPy, CuPy and others.
+
+>>> import numpy as np, xmlp
+>>> network = xmlp.mlp([2, 16, 2], seed=1)
+>>> x = np.random.default_rng(0).normal(size=(200, 2))
+>>> history = network.fit(x, (x[:, 0] * x[:, 1] > 0).astype(int), epochs=40, loss="softmax_cross_entropy")
+>>> history["loss"][-1] < history["loss"][0]
+True
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Everything is imported when it is first used: `import xmlp` costs no more than it must.
+_HOMES = {
+    "BackendError": "xmlp.errors",
+    "CheckpointError": "xmlp.errors",
+    "DataError": "xmlp.errors",
+    "DivergenceError": "xmlp.errors",
+    "History": "xmlp.training",
+    "Network": "xmlp.network",
+    "TraceError": "xmlp.graph",
+    "Trainer": "xmlp.training",
+    "available_backends": "xmlp.backends",
+    "backend": "xmlp.backends",
+    "elementwise": "xmlp.graph",
+    "load": "xmlp.network",
+    "mlp": "xmlp.network",
+}
+_MODULES = ("activations", "data", "initializers", "layers", "losses", "metrics", "optimizers", "schedules", "testing", "verify")
+
+__all__ = [*_HOMES, *_MODULES]
+
+if TYPE_CHECKING:
+    from xmlp import activations, data, initializers, layers, losses, metrics, optimizers, schedules, testing, verify
+    from xmlp.backends import available_backends, backend
+    from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError
+    from xmlp.graph import TraceError, elementwise
+    from xmlp.network import Network, load, mlp
+    from xmlp.training import History, Trainer
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"xmlp.{name}")
+    else:
+        raise AttributeError(f"module 'xmlp' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,125 @@
+"""Backends: the array libraries on which the mathematics runs. Each is imported when it is first asked for."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from functools import lru_cache
+from typing import Any
+
+from xmlp.backends.base import Backend, cast, floating
+from xmlp.errors import BackendError, unknown
+
+__all__ = ["Backend", "available_backends", "backend", "cast", "owner"]
+
+# name -> (module here, top-level import, how to get it)
+_LIBRARIES = {
+    "numpy": ("_numpy", "numpy", "pip install numpy"),
+    "cupy": ("_cupy", "cupy", 'pip install "xmlp[cuda12]" or "xmlp[cuda13]", whichever `nvidia-smi` shows'),
+    "torch": ("_torch", "torch", "pip install torch"),
+    "jax": ("_jax", "jax", "pip install jax"),
+    "array-api-strict": ("_strict", "array_api_strict", "pip install array-api-strict"),
+}
+
+
+def backend(name: "str | Backend" = "numpy", *, device: str | None = None, dtype: str = "float32") -> Backend:
+    """The array library, device and precision to compute with.
+
+    Parameters
+    ----------
+    name : str
+        "numpy", "cupy", "torch", "jax", "array-api-strict"; a device may follow, as in "cupy:1" or "torch:cuda:0".
+        "auto" is cupy where a CUDA device really works, else numpy.
+    device : str, optional
+        The same as the part after the colon.
+    dtype : str
+        "float32" or "float64".
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    BackendError
+        If the library, the device or the dtype is not to be had here; the message says what is missing.
+
+    Examples
+    --------
+    >>> import xmlp
+    >>> xmlp.backend("numpy", dtype="float64")
+    Backend('numpy', device='cpu', dtype='float64')
+    """
+    if isinstance(name, Backend):
+        return name
+    library, _, place = str(name).partition(":")
+    if place and device and place != device:
+        raise ValueError(f"two devices asked for: {place!r} in the name and device={device!r}")
+    if library == "auto":
+        library = "cupy" if _reason_against_cupy() is None else "numpy"
+    if library not in _LIBRARIES:
+        raise ValueError(unknown("backend", library, [*_LIBRARIES, "auto"]))
+    return _make(library, place or device, floating(dtype))
+
+
+@lru_cache(maxsize=32)
+def _make(library: str, device: str | None, dtype: str) -> Backend:
+    return _module(library).make(device, dtype)  # type: ignore[no-any-return]
+
+
+def _module(library: str) -> Any:
+    module, imported, remedy = _LIBRARIES[library]
+    try:
+        return importlib.import_module(f"xmlp.backends.{module}")
+    except ImportError as error:
+        if importlib.util.find_spec(imported) is None:
+            raise BackendError(f"the backend {library!r} needs the package {imported}: {remedy}") from None
+        raise BackendError(f"the package {imported} is installed but cannot be imported: {error}") from error
+
+
+def _reason_against_cupy() -> str | None:
+    """Why cupy cannot be used here, or None."""
+    if importlib.util.find_spec("cupy") is None:
+        return f"the package cupy is not installed: {_LIBRARIES['cupy'][2]}"
+    try:
+        return _module("cupy").probe()  # type: ignore[no-any-return]
+    except BackendError as error:
+        return str(error)
+
+
+def available_backends() -> dict[str, str]:
+    """Each backend's version, or the reason why it cannot be used here.
+
+    >>> import xmlp, numpy
+    >>> xmlp.available_backends()["numpy"] == numpy.__version__
+    True
+    """
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            backend(name)
+            found[name] = str(_module(name).version)
+        except BackendError as error:
+            found[name] = str(error)
+    return found
+
+
+def owner(array: Any) -> str | None:
+    """The name of the backend whose library `array` belongs to, None for what no backend knows.
+
+    Looks only at libraries that have been imported: an array of any other cannot exist.
+    """
+    for name, (_, imported, _) in _LIBRARIES.items():
+        if imported in sys.modules and name in _TYPES:
+            module, attribute = _TYPES[name]
+            kind = getattr(sys.modules.get(module), attribute, None)
+            if kind is not None and isinstance(array, kind):
+                return name
+    return None
+
+
+_TYPES = {
+    "numpy": ("numpy", "ndarray"),
+    "cupy": ("cupy", "ndarray"),
+    "torch": ("torch", "Tensor"),
+    "jax": ("jax", "Array"),
+    "array-api-strict": ("array_api_strict._array_object", "Array"),
+}

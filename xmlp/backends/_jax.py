@@ -1,0 +1,54 @@
+"""JAX: the training step is compiled as a whole by `jax.jit`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as xp
+import numpy as np
+
+from xmlp.backends.base import Array, Backend, HostArray
+from xmlp.errors import BackendError
+
+version = jax.__version__
+
+
+class JaxBackend(Backend):
+    name = "jax"
+    in_place = False
+
+    def __init__(self, device: str | None, dtype: str):
+        if dtype == "float64" and not jax.config.jax_enable_x64:
+            raise BackendError(
+                'jax computes in float32 unless told otherwise: call jax.config.update("jax_enable_x64", True) '
+                "at the start of the program, or set JAX_ENABLE_X64=1"
+            )
+        kind, _, number = (device or "").partition(":")
+        try:
+            devices = jax.devices(kind or None)
+            place = devices[int(number or 0)]
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise BackendError(f"jax has no device {device!r}: {error}") from None
+        super().__init__(xp, place, dtype)
+
+    def _to_device(self, array: HostArray) -> Array:
+        return jax.device_put(np.array(array), self.device)
+
+    def _to_host(self, array: Array) -> HostArray:
+        return np.array(array)
+
+    def device_of(self, array: Array) -> str:
+        return str(next(iter(array.devices())))
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return jax.jit(function)
+
+    def index(self, n: int) -> Array:
+        with jax.ensure_compile_time_eval():  # what is kept between calls must not be a symbol of one trace
+            return super().index(n)
+
+    def assign(self, old: Array, new: Array) -> Array:
+        return new
+
+
+make = JaxBackend

@@ -1,0 +1,34 @@
+"""array-api-strict: the standard and nothing else, for proving that code is portable.
+
+Its devices are simulated. The default here is `device1`, which refuses what the plain CPU device lets pass.
+"""
+
+from typing import Any
+
+import array_api_strict as xp
+import numpy as np
+
+from xmlp.backends.base import Array, Backend, HostArray
+from xmlp.errors import BackendError
+
+version = xp.__version__
+
+
+class StrictBackend(Backend):
+    name = "array-api-strict"
+
+    def __init__(self, device: str | None, dtype: str):
+        device = device or "device1"
+        try:
+            super().__init__(xp, xp.Device(device), dtype)
+        except ValueError as error:
+            raise BackendError(f"array-api-strict has no device {device!r}: {error}") from None
+
+    def _to_device(self, array: HostArray) -> Array:
+        return xp.asarray(array, device=self.device, copy=True)
+
+    def _to_host(self, array: Array) -> HostArray:
+        return np.array(xp.asarray(array, device=xp.Device("CPU_DEVICE"))._array)
+
+
+make = StrictBackend

@@ -1,0 +1,161 @@
+"""What a backend is: an array namespace with a device and a floating dtype, two doors to the host, and drivers."""
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xmlp.errors import BackendError
+from xmlp.graph import Formula
+
+Array = Any
+HostArray = np.ndarray[Any, Any]
+SMALL = ("uint8", "int32", "bool")  # host dtypes that cross as they are; all else becomes the floating dtype
+
+
+class Backend(ABC):
+    """One array library on one device with one floating dtype. Made by `xmlp.backend`.
+
+    Attributes
+    ----------
+    name : str
+        "numpy", "cupy", "torch", "jax" or "array-api-strict".
+    xp : namespace
+        The library's Array API namespace, through array-api-compat where it needs one.
+    device : object
+        The library's own device object.
+    dtype : str
+        "float32" or "float64".
+    """
+
+    name: str
+    in_place = True  # whether `assign` writes into the old array
+
+    def __init__(self, xp: Any, device: Any, dtype: str):
+        self.xp = xp
+        self.device = device
+        self.dtype = dtype
+        self._indices: OrderedDict[int, Array] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"Backend({self.name!r}, device={str(self.device)!r}, dtype={self.dtype!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Backend) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[str, str, str]:
+        return self.name, str(self.device), self.dtype
+
+    @property
+    def float_dtype(self) -> Any:
+        """The floating dtype as an object of the library."""
+        return getattr(self.xp, self.dtype)
+
+    # --- the two doors ------------------------------------------------------------------------------------------------
+
+    def from_host(self, array: Any, dtype: str | None = None) -> Array:
+        """Bring a host array to the device.
+
+        Parameters
+        ----------
+        array : array_like
+            Real numbers, integers or booleans on the host, any shape.
+        dtype : str, optional
+            "uint8", "int32" or "bool" to keep a small dtype; otherwise the array becomes the backend's floating dtype.
+
+        Raises
+        ------
+        ValueError
+            If a finite value overflows in the cast.
+        """
+        return self._to_device(cast(np.asarray(array), dtype or self.dtype))
+
+    def to_host(self, array: Array) -> HostArray:
+        """Bring a device array to the host as a NumPy array. This waits for the device."""
+        return self._to_host(array)
+
+    @abstractmethod
+    def _to_device(self, array: HostArray) -> Array: ...
+
+    @abstractmethod
+    def _to_host(self, array: Array) -> HostArray: ...
+
+    # --- arrays that are on a device already -------------------------------------------------------------------------
+
+    def device_of(self, array: Array) -> str:
+        return str(array.device)
+
+    def check(self, array: Array, what: str) -> None:
+        """Refuse a device array of another device or floating dtype; nothing is copied silently."""
+        if self.device_of(array) != str(self.device):
+            raise TypeError(
+                f"{what} is on device {self.device_of(array)}, the network on {self.device}. Move one of them first."
+            )
+        kind = str(array.dtype).rpartition(".")[2]
+        if kind.startswith("float") and kind != self.dtype:
+            raise TypeError(f"{what} is {kind}, the network {self.dtype}. Convert it: xp.astype(x, xp.{self.dtype}).")
+
+    # --- drivers ------------------------------------------------------------------------------------------------------
+
+    def apply(self, formula: Formula, *arrays: Array, **scalars: Any) -> Any:
+        """Run a formula on this backend's arrays: the one call through which formulas reach arrays."""
+        return formula.evaluate(self.xp, *arrays, **scalars)
+
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A pure function of arrays in the form in which this backend runs it best."""
+        return function
+
+    def assign(self, old: Array, new: Array) -> Array:
+        """Give `old` the values of `new`, in place where the library can; returns the array that now holds them."""
+        old[...] = new
+        return old
+
+    def index(self, n: int) -> Array:
+        """The int32 array 0, 1, ..., n - 1; kept between calls."""
+        if n not in self._indices:
+            if n >= 2**31:
+                raise ValueError(f"{n} elements in one array: random bits are numbered with 31 bits")
+            self._indices[n] = self.xp.arange(n, dtype=self.xp.int32, device=self.device)
+            if len(self._indices) > 16:
+                self._indices.popitem(last=False)
+        return self._indices[n]
+
+    def zeros(self, n: int) -> Array:
+        return self.xp.zeros((n,), dtype=self.float_dtype, device=self.device)
+
+
+def cast(array: HostArray, dtype: str) -> HostArray:
+    """A host array in another dtype; an overflow of a finite value is an error and not an infinity.
+
+    >>> import numpy as np
+    >>> cast(np.asarray([1e300]), "float32")
+    Traceback (most recent call last):
+    ...
+    ValueError: 1e+300 at index 0 does not fit in float32. Scale the data or use dtype="float64".
+    """
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"expected real numbers, got an array of {array.dtype}")
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(array, dtype=np.dtype(dtype)).reshape(array.shape)
+    if result.dtype.kind == "f" and array.dtype.kind == "f" and array.dtype.itemsize > result.dtype.itemsize:
+        lost = np.isinf(result) & np.isfinite(array)
+        if lost.any():
+            at = np.unravel_index(int(lost.argmax()), array.shape)
+            where = ", ".join(map(str, at))
+            raise ValueError(f'{array[at]} at index {where} does not fit in {dtype}. Scale the data or use dtype="float64".')
+    return result
+
+
+def floating(dtype: str) -> str:
+    """Check the name of a floating dtype."""
+    if dtype in ("float32", "float64"):
+        return dtype
+    if "16" in str(dtype):
+        raise BackendError(f"dtype {dtype!r} is refused: the Array API standard has no 16-bit floats. Use 'float32'.")
+    raise BackendError(f"dtype must be 'float32' or 'float64', got {dtype!r}")

@@ -1,0 +1,103 @@
+"""Layers, losses, optimizers and all that they are made of as JSON, and back.
+
+The names in a file are looked up in closed tables and never turned into an import. What users have written themselves
+comes back only if the caller passes it in by name.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from xmlp import activations, initializers, layers, losses, optimizers, schedules
+from xmlp.errors import CheckpointError, unknown
+from xmlp.graph import Formula
+
+Json = Any
+
+_INITIALIZERS = (initializers.Constant, initializers.Normal, initializers.VarianceScaling, initializers.Orthogonal)
+_LOSSES = (*losses.LOSSES.values(), losses.ElementwiseLoss)
+_CLASSES: dict[str, type] = {
+    **layers.LAYERS,
+    **{c.__name__: c for c in (*_LOSSES, *optimizers.OPTIMIZERS.values())},
+    **{f"schedules.{name}": c for name, c in schedules.SCHEDULES.items()},
+    **{f"initializers.{c.__name__}": c for c in _INITIALIZERS},
+}
+_NAMES = {c: name for name, c in _CLASSES.items()}
+_DEPTH = 20
+
+
+def to_json(value: Any) -> Json:
+    """A configured object as JSON: {"type": name, field: value, ...}; activations are {"activation": name, ...}."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (tuple, list)):
+        return [to_json(v) for v in value]
+    if isinstance(value, Formula):
+        return {"activation": value.name, **{k: v for k, v in value.scalars.items() if v is not None}}
+    if isinstance(value, activations.Softmax):
+        return {"activation": value.name}
+    kind = type(value)
+    if not hasattr(value, "__dataclass_fields__"):
+        raise TypeError(
+            f"{value!r} cannot be saved: it is not a frozen dataclass, a formula, a number or a string. "
+            "Write it as a dataclass whose fields are its settings."
+        )
+    return {"type": _NAMES.get(kind, kind.__name__), **{f.name: to_json(getattr(value, f.name)) for f in fields(value)}}
+
+
+def from_json(data: Json, custom: Mapping[str, Any] | None = None, _depth: int = 0) -> Any:
+    """The object that `to_json` described; `custom` adds the caller's own classes and formulas by name.
+
+    Raises
+    ------
+    CheckpointError
+        If a name is not known, a field is missing or too many, or a value is refused by its class.
+    """
+    if _depth > _DEPTH:
+        raise CheckpointError(f"the configuration is nested more than {_DEPTH} deep")
+    if data is None or isinstance(data, (bool, int, float, str)):
+        return data
+    if isinstance(data, list):
+        return tuple(from_json(v, custom, _depth + 1) for v in data)
+    if not isinstance(data, dict):
+        raise CheckpointError(f"the configuration holds a {type(data).__name__}")
+    custom = custom or {}
+    values = {k: from_json(v, custom, _depth + 1) for k, v in data.items() if k not in ("type", "activation")}
+    if "activation" in data and "type" not in data:
+        return _activation(data["activation"], values, custom)
+    name = data.get("type")
+    known = {**_CLASSES, **{k: v for k, v in custom.items() if inspect.isclass(v)}}
+    if name not in known:
+        raise CheckpointError(_stranger("type", name, known))
+    if "activation" in data:  # a field of that name, as in Dense
+        values["activation"] = from_json(data["activation"], custom, _depth + 1)
+    try:
+        return known[name](**values)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"the configuration of {name} is not valid: {error}") from error
+
+
+def _activation(name: Any, scalars: dict[str, Any], custom: Mapping[str, Any]) -> Any:
+    known = {**activations.ACTIVATIONS, **{k: v for k, v in custom.items() if not inspect.isclass(v)}}
+    if name not in known:
+        raise CheckpointError(_stranger("activation", name, known))
+    function = activations.get(known[name])
+    if not scalars:
+        return function
+    try:
+        return function.bind(**scalars)
+    except (AttributeError, TypeError) as error:
+        raise CheckpointError(f"the activation {name} does not take {scalars}: {error}") from error
+
+
+def _stranger(what: str, name: Any, known: Mapping[str, Any]) -> str:
+    return f"{unknown(what, name, known)} If it is your own, pass it: custom={{{str(name)!r}: ...}}."
+
+
+def settings(value: Any) -> str:
+    """The fields of a configured object that differ from their defaults, in words."""
+    skip = {"units", "layers"}
+    shown = [f for f in fields(value) if f.name not in skip and getattr(value, f.name) != f.default]
+    shown = [f for f in shown if getattr(value, f.name) is not activations.identity]
+    return " ".join(f"{f.name}={getattr(value, f.name)!r}" for f in shown)

@@ -1,0 +1,41 @@
+"""Exceptions and the wording of errors.
+
+Plain mistakes in arguments raise `ValueError` or `TypeError`; the classes here are for what a program may want to
+catch by kind.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BackendError(RuntimeError):
+    """A backend cannot be used here: its library, device or precision is missing. The message names the remedy."""
+
+
+class DataError(ValueError):
+    """A data file is not what it claims to be. The message names the file and, where there is one, the line."""
+
+
+class CheckpointError(ValueError):
+    """A model or checkpoint file cannot be read or does not fit. Nothing has been changed."""
+
+
+class DivergenceError(ArithmeticError):
+    """Training produced a loss that is not finite."""
+
+    def __init__(self, message: str, *, step: int, loss: float):
+        super().__init__(message)
+        self.step = step
+        self.loss = loss
+
+
+def unknown(what: str, name: object, known: Iterable[str]) -> str:
+    """Say that `name` is not a known `what`, and suggest the nearest known names.
+
+    >>> unknown("activation", "rellu", ["relu", "tanh"])
+    "unknown activation 'rellu'. Did you mean 'relu'? Known: relu, tanh."
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name).lower(), known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {name!r}.{hint} Known: {', '.join(known)}."

@@ -1,0 +1,99 @@
+"""Initial values of parameters, drawn on the host in float64 so that every backend starts from the same numbers.
+
+An initialiser is called with a NumPy generator and a shape; for a matrix (..., in, out) the fans are its last two axes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from xmlp.errors import unknown
+
+Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """All elements equal to `value`."""
+
+    value: float = 0.0
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        return np.full(shape, self.value)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Independent normal variables, N(mean, std^2)."""
+
+    std: float = 1.0
+    mean: float = 0.0
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        return self.mean + self.std * rng.standard_normal(shape)
+
+
+@dataclass(frozen=True)
+class VarianceScaling:
+    """Zero-mean variables of variance scale / n, where n is the fan-in, the fan-out or their average.
+
+    Glorot & Bengio (2010): scale 1, average. He et al. (2015), eq. 10: scale 2, fan-in. LeCun et al. (1998): scale 1,
+    fan-in. "normal" is not truncated; "uniform" lies in +-sqrt(3 variance).
+    """
+
+    scale: float = 1.0
+    mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_avg"
+    distribution: Literal["normal", "uniform"] = "uniform"
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        fan_in, fan_out = shape[-2:] if len(shape) > 1 else (shape[0], shape[0])
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        std = math.sqrt(self.scale / max(fan, 1))
+        if self.distribution == "normal":
+            return std * rng.standard_normal(shape)
+        return rng.uniform(-math.sqrt(3.0) * std, math.sqrt(3.0) * std, shape)
+
+
+@dataclass(frozen=True)
+class Orthogonal:
+    """A matrix with orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al., 2014)."""
+
+    gain: float = 1.0
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        if len(shape) < 2:
+            raise ValueError(f"an orthogonal initial value needs a matrix, got the shape {shape}")
+        tall = rng.standard_normal((*shape[:-2], max(shape[-2:]), min(shape[-2:])))
+        q, r = np.linalg.qr(tall)
+        q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]  # makes the distribution uniform
+        return self.gain * (q if shape[-2] >= shape[-1] else np.swapaxes(q, -1, -2))
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    "zeros": Constant(0.0),
+    "ones": Constant(1.0),
+    "normal": Normal(),
+    "glorot_normal": VarianceScaling(1.0, "fan_avg", "normal"),
+    "glorot_uniform": VarianceScaling(1.0, "fan_avg", "uniform"),
+    "he_normal": VarianceScaling(2.0, "fan_in", "normal"),
+    "he_uniform": VarianceScaling(2.0, "fan_in", "uniform"),
+    "lecun_normal": VarianceScaling(1.0, "fan_in", "normal"),
+    "lecun_uniform": VarianceScaling(1.0, "fan_in", "uniform"),
+    "orthogonal": Orthogonal(),
+}
+
+
+def get(initializer: "str | float | Initializer") -> Initializer:
+    """The initialiser of that name; a number is a constant; a callable is itself."""
+    if isinstance(initializer, str):
+        if initializer not in INITIALIZERS:
+            raise ValueError(unknown("initializer", initializer, INITIALIZERS))
+        return INITIALIZERS[initializer]
+    if isinstance(initializer, (int, float)):
+        return Constant(float(initializer))
+    if not callable(initializer):
+        raise TypeError(f"an initializer is a name, a number or a callable (rng, shape) -> array, got {initializer!r}")
+    return initializer

@@ -1,0 +1,464 @@
+"""Metrics: how good predictions are, as Python floats. Arrays of every backend are taken; sums are made on the host.
+
+A metric is any function ``(targets, predictions, *, sample_weight=None) -> float``. Those of labels take whole
+numbers: class labels (N,), or a matrix (N, outputs) of 0 and 1 with a label for each output; those of regression
+take reals (N,) or (N, outputs). A single column (N, 1) is the same as (N,).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from xmlp.backends import backend, owner
+from xmlp.backends.host import host_array
+from xmlp.errors import unknown
+
+__all__ = ["Metric", "accuracy", "confusion_matrix", "f1", "get", "mae", "precision", "r2", "recall", "rmse"]
+
+Array = Any
+_AVERAGES = ("auto", "macro", "micro", "weighted")
+_BLOCK = 2**20  # numbers in the one-hot matrix of a block of rows: 8 MiB
+_MAX_CLASSES = 2**16
+_MAX_CELLS = 2**26  # of a confusion matrix: 512 MiB
+
+
+def accuracy(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
+    r"""Share of the rows that are right.
+
+    .. math:: \sum_i w_i [t_i = p_i] / \sum_i w_i
+
+    With several labels a row, a row is right if all of its labels are.
+
+    Parameters
+    ----------
+    targets, predictions : array of whole numbers, (N,) or (N, outputs)
+        True and predicted labels.
+    sample_weight : array (N,), optional
+        Not negative; 1 each by default.
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ or are empty, a label is no whole number, a weight is negative or all are 0.
+
+    Examples
+    --------
+    >>> accuracy([0, 1, 2, 1], [0, 1, 1, 1])
+    0.75
+    """
+    t, p, w = _labels(targets, predictions, sample_weight)
+    xp = t.__array_namespace__()
+    right = t == p if t.ndim == 1 else xp.all(t == p, axis=1)
+    return float(xp.sum(xp.where(right, w, 0.0)) / xp.sum(w))
+
+
+def confusion_matrix(
+    targets: Array, predictions: Array, *, classes: int | None = None, sample_weight: Array | None = None
+) -> Array:
+    r"""Count how often each class is predicted for each class: :math:`C_{jk} = \sum_i w_i [t_i = j] [p_i = k]`.
+
+    Parameters
+    ----------
+    targets, predictions : array of whole numbers (N,)
+        True and predicted labels, from 0.
+    classes : int, optional
+        The number of classes; by default one more than the largest label, and at least 2.
+    sample_weight : array (N,), optional
+        Not negative; 1 each by default.
+
+    Returns
+    -------
+    host array (classes, classes)
+        Rows are the true classes, columns the predicted ones; int64, with weights float64.
+
+    Raises
+    ------
+    ValueError
+        As for `accuracy`, and if a label is out of range or there are several labels a row.
+
+    Examples
+    --------
+    >>> confusion_matrix([0, 0, 1, 2], [0, 1, 1, 1])
+    array([[1, 1, 0],
+           [0, 1, 0],
+           [0, 1, 0]])
+    """
+    t, p, w = _labels(targets, predictions, sample_weight)
+    if t.ndim != 1:
+        raise ValueError(f"expected labels (N,), got {t.shape}. Take one column for the matrix of one output.")
+    xp, k = t.__array_namespace__(), _classes(t, p, classes)
+    if k * k > _MAX_CELLS:
+        raise ValueError(f"a confusion matrix of {k} classes has {k * k} cells, more than {_MAX_CELLS}.")
+    counts = xp.zeros((k, k), dtype=xp.float64)
+    for rows in _blocks(t.shape[0], k):
+        counts += xp.matrix_transpose(_one_hot(t[rows], k)) @ (_one_hot(p[rows], k) * w[rows, None])
+    return counts if sample_weight is not None else xp.astype(counts, xp.int64)
+
+
+def precision(
+    targets: Array,
+    predictions: Array,
+    *,
+    average: str | None = "auto",
+    classes: int | None = None,
+    sample_weight: Array | None = None,
+) -> float | list[float]:
+    """Of what was predicted to be of a class, the share that is: TP / (TP + FP).
+
+    TP are the rows of the class that were predicted to be, FP other rows that were, too; 0/0 is 0.
+
+    Parameters
+    ----------
+    targets, predictions : array of whole numbers, (N,) or (N, outputs)
+        True and predicted labels: 0 and 1, classes from 0, or a matrix of 0 and 1 with a label for each output.
+    average : {"auto", "macro", "micro", "weighted", None}
+        "macro": mean over the classes (those that occur, or all outputs); "micro": TP and the rest are summed over
+        classes before dividing; "weighted": mean weighted by how often a class is true; None: a list with one
+        number for each class; "auto": that of class 1 if there are two classes, else "macro".
+    classes : int, optional
+        The number of classes; by default one more than the largest label, and at least 2.
+    sample_weight : array (N,), optional
+        Not negative; 1 each by default.
+
+    Returns
+    -------
+    float, or list of float for ``average=None``
+
+    Raises
+    ------
+    ValueError
+        As for `accuracy`, if a label is out of range, and for an unknown `average`.
+
+    Examples
+    --------
+    >>> precision([1, 1, 1, 0, 0], [1, 1, 0, 1, 0])
+    0.6666666666666666
+    >>> precision([0, 1, 2], [0, 2, 2], average=None)
+    [1.0, 0.0, 0.5]
+    """
+    counts = _counts(targets, predictions, classes, sample_weight)
+    return _averaged(counts, counts.hits, counts.predicted, average)
+
+
+def recall(
+    targets: Array,
+    predictions: Array,
+    *,
+    average: str | None = "auto",
+    classes: int | None = None,
+    sample_weight: Array | None = None,
+) -> float | list[float]:
+    """Of what is of a class, the share that was predicted to be: TP / (TP + FN).
+
+    TP are the rows of the class that were predicted to be, FN those that were not; 0/0 is 0. Parameters, results
+    and errors are those of `precision`.
+
+    Examples
+    --------
+    >>> recall([1, 1, 1, 0, 0], [1, 1, 0, 1, 0])
+    0.6666666666666666
+    """
+    counts = _counts(targets, predictions, classes, sample_weight)
+    return _averaged(counts, counts.hits, counts.true, average)
+
+
+def f1(
+    targets: Array,
+    predictions: Array,
+    *,
+    average: str | None = "auto",
+    classes: int | None = None,
+    sample_weight: Array | None = None,
+) -> float | list[float]:
+    """Harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN).
+
+    0/0 is 0. Parameters, results and errors are those of `precision`.
+
+    Examples
+    --------
+    >>> f1([1, 1, 1, 0], [1, 0, 0, 0])
+    0.5
+    """
+    counts = _counts(targets, predictions, classes, sample_weight)
+    return _averaged(counts, 2 * counts.hits, counts.predicted + counts.true, average)
+
+
+def mae(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
+    r"""Mean absolute error, averaged over the outputs: :math:`\sum_i w_i |t_i - p_i| / \sum_i w_i`.
+
+    Parameters
+    ----------
+    targets, predictions : array of reals, (N,) or (N, outputs)
+        True and predicted values.
+    sample_weight : array (N,), optional
+        Not negative; 1 each by default.
+
+    Returns
+    -------
+    float
+        NaN if a value is NaN.
+
+    Raises
+    ------
+    ValueError
+        Shapes differ or are empty, a weight is negative or all are 0.
+
+    Examples
+    --------
+    >>> mae([1.0, 2.0], [1.0, 5.0])
+    1.5
+    """
+    t, p, w, size = _reals(targets, predictions, sample_weight)
+    xp = t.__array_namespace__()
+    return size * float(xp.mean(xp.sum(w * xp.abs(t - p), axis=0)))
+
+
+def rmse(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
+    r"""Root mean squared error: :math:`\sqrt{\sum_i w_i (t_i - p_i)^2 / \sum_i w_i}`, averaged over the outputs.
+
+    Parameters, results and errors are those of `mae`.
+
+    Examples
+    --------
+    >>> rmse([0.0, 0.0], [1.0, 7.0])
+    5.0
+    """
+    t, p, w, size = _reals(targets, predictions, sample_weight)
+    xp = t.__array_namespace__()
+    return size * float(xp.mean(xp.sqrt(xp.sum(w * (t - p) ** 2, axis=0))))
+
+
+def r2(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
+    r"""Coefficient of determination, averaged over the outputs.
+
+    .. math:: 1 - \sum_i w_i (t_i - p_i)^2 / \sum_i w_i (t_i - \bar t)^2
+
+    Where the targets of an output are all the same it is 1 if the predictions are right, else 0. Parameters and
+    errors are those of `mae`.
+
+    Returns
+    -------
+    float
+        At most 1; 0 for predicting the mean; NaN if a value is NaN.
+
+    Examples
+    --------
+    >>> r2([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])
+    0.5
+    """
+    t, p, w, _ = _reals(targets, predictions, sample_weight)
+    xp = t.__array_namespace__()
+    error = xp.sum(w * (t - p) ** 2, axis=0)
+    spread = xp.sum(w * (t - xp.sum(w * t, axis=0)) ** 2, axis=0)
+    constant = xp.all(t == t[:1, :], axis=0)
+    scores = 1 - error / xp.where(constant, 1.0, spread)
+    return float(xp.mean(xp.where(constant & ~xp.isnan(error), xp.where(error > 0, 0.0, 1.0), scores)))
+
+
+class Metric(NamedTuple):
+    """A metric as the training loop uses it."""
+
+    name: str
+    function: Callable[..., Any]
+    needs: str  # "labels" or "predictions": what it compares with the targets
+
+
+_METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", accuracy, "labels"),
+        Metric("precision", precision, "labels"),
+        Metric("recall", recall, "labels"),
+        Metric("f1", f1, "labels"),
+        Metric("r2", r2, "predictions"),
+        Metric("mae", mae, "predictions"),
+        Metric("rmse", rmse, "predictions"),
+    )
+}
+
+
+def get(metric: str | Callable[..., Any] | Metric) -> Metric:
+    """Find a metric by name, or take a function for one.
+
+    Parameters
+    ----------
+    metric : str or callable
+        "accuracy", "precision", "recall", "f1", "r2", "mae", "rmse", or a function
+        ``(targets, predictions, *, sample_weight=None) -> float``. Its attribute ``needs``, "predictions" unless
+        given, says whether it wants the network's outputs or "labels".
+
+    Returns
+    -------
+    Metric
+        ``(name, function, needs)``.
+
+    Raises
+    ------
+    ValueError
+        Unknown name or `needs`.
+    TypeError
+        Neither a name nor callable.
+
+    Examples
+    --------
+    >>> get("accuracy").needs, get(max)
+    ('labels', Metric(name='max', function=<built-in function max>, needs='predictions'))
+    """
+    if isinstance(metric, Metric):
+        return metric
+    if isinstance(metric, str):
+        if metric not in _METRICS:
+            raise ValueError(unknown("metric", metric, _METRICS))
+        return _METRICS[metric]
+    if not callable(metric):
+        raise TypeError(f"expected the name of a metric or a function, got {metric!r}.")
+    known = next((entry for entry in _METRICS.values() if entry.function is metric), None)
+    name = getattr(metric, "__name__", type(metric).__name__)
+    needs = getattr(metric, "needs", known.needs if known else "predictions")
+    if needs not in ("labels", "predictions"):
+        raise ValueError(unknown(f"attribute needs of the metric {name}:", needs, ("labels", "predictions")))
+    return Metric(name, metric, needs)
+
+
+class _Counts(NamedTuple):
+    """For each class, or for each output of a matrix of labels, weighted numbers of rows."""
+
+    hits: Array  # of the class and predicted to be
+    predicted: Array
+    true: Array
+    matrix: bool
+
+
+def _counts(targets: Array, predictions: Array, classes: int | None, sample_weight: Array | None) -> _Counts:
+    t, p, w = _labels(targets, predictions, sample_weight)
+    xp = t.__array_namespace__()
+    if t.ndim == 2:
+        t, p = (_indicators(labels, what) for labels, what in ((t, "targets"), (p, "predictions")))
+        return _Counts(w @ (t * p), w @ p, w @ t, True)
+    k = _classes(t, p, classes)
+    hits = predicted = true = xp.zeros(k, dtype=xp.float64)
+    for rows in _blocks(t.shape[0], k):
+        in_true, in_predicted, weights = _one_hot(t[rows], k), _one_hot(p[rows], k), w[rows]
+        hits = hits + weights @ (in_true * in_predicted)
+        predicted = predicted + weights @ in_predicted
+        true = true + weights @ in_true
+    return _Counts(hits, predicted, true, False)
+
+
+def _averaged(counts: _Counts, top: Array, bottom: Array, average: str | None) -> float | list[float]:
+    if average is not None and average not in _AVERAGES:
+        raise ValueError(unknown("average", average, _AVERAGES))
+    xp = top.__array_namespace__()
+    if average == "micro":
+        top, bottom = xp.sum(top, keepdims=True), xp.sum(bottom, keepdims=True)
+    scores = xp.where(bottom > 0, top / xp.where(bottom > 0, bottom, 1.0), 0.0)
+    if average is None:
+        return [float(score) for score in scores]
+    if average == "micro":
+        return float(scores[0])
+    if average == "auto" and not counts.matrix and scores.shape[0] == 2:
+        return float(scores[1])
+    if average == "weighted":
+        weights = counts.true
+    elif counts.matrix:
+        weights = xp.ones_like(scores)
+    else:
+        weights = xp.astype(counts.predicted + counts.true > 0, xp.float64)
+    return float(xp.sum(weights * scores) / max(float(xp.sum(weights)), math.ulp(0.0)))
+
+
+def _one_hot(labels: Array, classes: int) -> Array:
+    xp = labels.__array_namespace__()
+    return xp.astype(labels[:, None] == xp.arange(classes)[None, :], xp.float64)
+
+
+def _blocks(n: int, classes: int) -> Iterator[slice]:
+    size = max(1, _BLOCK // classes)
+    return (slice(start, start + size) for start in range(0, n, size))
+
+
+def _classes(t: Array, p: Array, classes: int | None) -> int:
+    """Count the classes, after a check that every label is one."""
+    xp = t.__array_namespace__()
+    low, high = (int(pick(xp.stack((pick(t), pick(p))))) for pick in (xp.min, xp.max))
+    k = max(2, high + 1) if classes is None else classes
+    if low < 0 or high >= k:
+        raise ValueError(f"expected labels of 0 to {k - 1}, got {low if low < 0 else high}.")
+    if k > _MAX_CLASSES:
+        raise ValueError(f"expected at most {_MAX_CLASSES} classes, got the label {high}. Number classes from 0.")
+    return k
+
+
+def _host(value: Any, what: str) -> Array:
+    library = owner(value)
+    if library not in (None, "numpy"):
+        value = backend(library).to_host(value)
+    array = host_array(value, what)
+    array = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
+    if array.ndim not in (1, 2) or 0 in array.shape:
+        raise ValueError(f"{what}: expected (N,) or (N, outputs) with N >= 1, got {array.shape}.")
+    return array
+
+
+def _pair(targets: Any, predictions: Any) -> tuple[Array, Array]:
+    t, p = _host(targets, "targets"), _host(predictions, "predictions")
+    if t.shape != p.shape:
+        hint = " Turn scores or one-hot rows into labels first: argmax(axis=1)." if t.ndim != p.ndim else ""
+        raise ValueError(f"expected targets and predictions of one shape, got {t.shape} and {p.shape}.{hint}")
+    return t, p
+
+
+def _weights(sample_weight: Any, n: int, xp: Any) -> Array:
+    if sample_weight is None:
+        return xp.ones(n, dtype=xp.float64)
+    w = xp.astype(_host(sample_weight, "sample_weight"), xp.float64)
+    if w.shape != (n,):
+        raise ValueError(f"expected sample_weight of shape ({n},), one for each row, got {w.shape}.")
+    if not xp.all(xp.isfinite(w)) or xp.min(w) < 0 or xp.max(w) == 0:
+        raise ValueError(
+            f"expected finite weights that are not negative and not all 0, got {xp.min(w)} to {xp.max(w)}."
+        )
+    return w
+
+
+def _labels(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, Array, Array]:
+    pair = _pair(targets, predictions)
+    xp = pair[0].__array_namespace__()
+    for what, labels in zip(("targets", "predictions"), pair, strict=True):
+        if xp.isdtype(labels.dtype, "real floating") and not xp.all((abs(labels) < 2**31) & (labels % 1 == 0)):
+            odd = labels[~((abs(labels) < 2**31) & (labels % 1 == 0))][0]
+            raise ValueError(
+                f"{what}: expected labels, which are whole numbers, got {odd}. Scores become labels with "
+                "predict_label, or argmax(axis=1)."
+            )
+    t, p = (xp.astype(labels, xp.int64) for labels in pair)
+    return t, p, _weights(sample_weight, t.shape[0], xp)
+
+
+def _indicators(labels: Array, what: str) -> Array:
+    xp = labels.__array_namespace__()
+    if xp.min(labels) < 0 or xp.max(labels) > 1:
+        raise ValueError(
+            f"{what}: expected 0 and 1 in a matrix of labels {labels.shape}, got {xp.min(labels)} to "
+            f"{xp.max(labels)}. Give class labels as (N,)."
+        )
+    return xp.astype(labels, xp.float64)
+
+
+def _reals(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, Array, Array, float]:
+    """Targets and predictions (N, outputs) divided by a power of two, weights (N, 1) that sum to 1, that power.
+
+    The division is exact, and keeps squares of numbers of any size in range.
+    """
+    t, p = _pair(targets, predictions)
+    xp = t.__array_namespace__()
+    t, p = (xp.reshape(xp.astype(array, xp.float64), (t.shape[0], -1)) for array in (t, p))
+    largest = max(float(xp.max(xp.abs(t))), float(xp.max(xp.abs(p))))
+    size = math.ldexp(0.5, math.frexp(largest)[1]) if 0 < largest < math.inf else 1.0
+    w = _weights(sample_weight, t.shape[0], xp)
+    return t / size, p / size, (w / xp.sum(w))[:, None], size

@@ -1,0 +1,534 @@
+"""A network: a chain of layers, one flat vector of parameters, and the passes through them."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import xmlp.context as contexts
+from xmlp import configs, files
+from xmlp import losses as loss_functions
+from xmlp.activations import Softmax, get, identity, sigmoid, softmax
+from xmlp.backends import Backend, backend as backend_named, seeds
+from xmlp.errors import CheckpointError
+from xmlp.inputs import Inputs
+from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, ParamSpec, Standardize, chain_of, random_bits
+from xmlp.losses import Loss
+from xmlp.parameters import Gradients, Layout
+
+if TYPE_CHECKING:
+    from xmlp.training import History
+
+Array = Any
+Keys = Mapping[tuple[int, ...], tuple[Any, Any]]  # (layer, *path of inner layers) -> two words
+
+LINKS: dict[str, Any] = {"identity": identity, "sigmoid": sigmoid, "softmax": softmax}
+
+
+class Network:
+    """A chain of layers on one backend.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        A string is an activation.
+    in_features : int
+    backend : str or Backend
+    dtype : {"float32", "float64"}
+    seed : int
+        Initial weights follow from it alone: the same on every backend.
+
+    Attributes
+    ----------
+    theta : array (P,)
+        All parameters. Assigning copies the values in.
+    stats : array (S,)
+        Statistics that layers keep but do not learn.
+    link : str
+        "identity", "sigmoid" or "softmax": what turns the raw outputs into probabilities. Set by the loss at training.
+    metadata : dict
+        Anything JSON can hold; saved and loaded with the network.
+
+    Examples
+    --------
+    >>> import numpy as np, xmlp
+    >>> network = xmlp.Network([xmlp.layers.Dense(8, activation="tanh"), xmlp.layers.Dense(1)], in_features=2)
+    >>> network.predict(np.zeros((5, 2))).shape
+    (5, 1)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer | str],
+        in_features: int,
+        *,
+        backend: str | Backend = "numpy",
+        dtype: str = "float32",
+        seed: int = 0,
+    ):
+        if isinstance(in_features, bool) or not isinstance(in_features, int) or in_features < 1:
+            raise ValueError(f"in_features must be an integer >= 1, got {in_features!r}")
+        self.backend = backend_named(backend, dtype=dtype)
+        self.layers = chain_of(layers)
+        self.in_features = in_features
+        self.seed = seeds.check_seed(seed)
+        self.metadata: dict[str, Any] = {}
+        self._features, specs, statistics = [in_features], [], []
+        for i, layer in enumerate(self.layers):
+            try:
+                out_features, spec = layer.build(self._features[-1])
+                kept = layer.statistics(self._features[-1])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"layer {i}, {layer!r}: {error}") from error
+            self._features.append(out_features)
+            specs.append(spec)
+            statistics.append(kept)
+        self.layout = Layout.of(specs)
+        self._stats_layout = Layout.of(statistics)
+        self._sites = [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
+        self._body, self._output_link = _without_link(self.layers)
+        self.link = self._output_link
+        self._theta = self._initial(self.layout)
+        self._stats = self._initial(self._stats_layout)
+        self._inputs = Inputs(self.backend, in_features)
+        learning = [i for i, spec in enumerate(specs) if spec]
+        self._first_learning = learning[0] if learning else 0
+
+    def _initial(self, layout: Layout) -> Array:
+        """The initial vector, drawn on the host: each array from a generator of its own."""
+        from xmlp.initializers import get as initializer
+
+        pieces = []
+        for layer, name, spec, *_ in layout.slots:
+            rng = seeds.generator(self.seed, "weights", layer, *name.encode())
+            drawn = initializer(spec.initializer)(rng, spec.shape)
+            if tuple(drawn.shape) != spec.shape:
+                raise ValueError(f"the initializer of layer {layer} {name} gave {drawn.shape} instead of {spec.shape}")
+            pieces.append(drawn.reshape(-1))
+        flat = pieces[0].__array_namespace__().concat(pieces) if pieces else []
+        return self.backend.from_host(flat)
+
+    # --- what it is ---------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        sizes = "-".join(map(str, self._features))
+        return f"Network({sizes}, parameters={self.layout.size}, backend={self.backend.name!r}, dtype={self.dtype!r})"
+
+    @property
+    def dtype(self) -> str:
+        return self.backend.dtype
+
+    @property
+    def out_features(self) -> int:
+        return self._features[-1]
+
+    @property
+    def theta(self) -> Array:
+        return self._theta
+
+    @theta.setter
+    def theta(self, value: Any) -> None:
+        self._theta = self._assigned(self._theta, value, "theta")
+
+    @property
+    def stats(self) -> Array:
+        return self._stats
+
+    @stats.setter
+    def stats(self, value: Any) -> None:
+        self._stats = self._assigned(self._stats, value, "stats")
+
+    def _assigned(self, old: Array, value: Any, what: str) -> Array:
+        value = self._inputs.vector(value, what)
+        if tuple(value.shape) != tuple(old.shape):
+            raise ValueError(f"{what} has the shape {tuple(old.shape)}, got {tuple(value.shape)}")
+        return self.backend.assign(old, value)
+
+    @property
+    def parameters(self) -> list[dict[str, Array]]:
+        """Per layer the named arrays: views of theta where the library has views."""
+        return self.layout.views(self.backend.xp, self._theta)
+
+    @property
+    def statistics(self) -> list[dict[str, Array]]:
+        """Per layer the arrays that are kept but not learned."""
+        return self._stats_layout.views(self.backend.xp, self._stats)
+
+    def summary(self) -> str:
+        """A table of the layers: outputs, parameters, settings.
+
+        >>> import xmlp
+        >>> print(xmlp.mlp([2, 3, 1]).summary())
+        layer         outputs  parameters
+        0 Dense             3           9  activation=relu
+        1 Dense             1           4
+        link identity               13
+        """
+        rows = []
+        for i, (layer, sizes) in enumerate(zip(self.layers, self.layout.sizes(), strict=True)):
+            settings = configs.settings(layer)
+            rows.append((f"{i} {type(layer).__name__}", str(self._features[i + 1]), str(sizes), settings))
+        rows.append((f"link {self.link}", "", str(self.layout.size), ""))
+        width = max(len(r[0]) for r in rows)
+        lines = [f"{'layer':{width}}  outputs  parameters"]
+        lines += [f"{name:{width}}  {out:>7}  {count:>10}  {text}".rstrip() for name, out, count, text in rows]
+        return "\n".join(lines)
+
+    # --- pure passes: on device arrays, nothing hidden -------------------------------------------------------------------
+
+    def pass_forward(
+        self, theta: Array, stats: Array, x: Array, *, training: bool = False, keys: Keys | None = None, raw: bool = False
+    ) -> tuple[Array, list[Any]]:
+        """y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
+        params, kept = self.layout.views(self.backend.xp, theta), self._stats_layout.views(self.backend.xp, stats)
+        ctx, caches, y = contexts.of(self.backend, training=training), [], x
+        for i, layer in enumerate(self._body if raw else self.layers):
+            y, cache = layer.forward(params[i], y, ctx.but(stats=kept[i], bits=self._bits(i, keys)))
+            caches.append(cache)
+        return y, caches
+
+    def pass_backward(
+        self, theta: Array, stats: Array, caches: list[Any], dy: Array, *, training: bool = False, raw: bool = False,
+        input_gradient: bool = True,
+    ) -> tuple[Array | None, Gradients]:  # fmt: skip
+        """dx and the gradients, from the caches of `pass_forward` called in the same way."""
+        xp = self.backend.xp
+        params, kept = self.layout.views(xp, theta), self._stats_layout.views(xp, stats)
+        ctx = contexts.of(self.backend, training=training)
+        grads: list[dict[str, Array]] = [{} for _ in self.layers]
+        dx: Array | None = dy
+        for i, layer in reversed(list(enumerate(self._body if raw else self.layers))):
+            if i < self._first_learning and not input_gradient:
+                dx = None
+                break
+            needed = input_gradient or i > self._first_learning
+            dx, grads[i] = layer.backward(params[i], caches[i], dx, ctx.but(stats=kept[i], input_gradient=needed))
+        self.layout.check(grads)
+        return dx, Gradients(grads, self.layout.pack(xp, grads, theta))
+
+    def pass_statistics(self, stats: Array, caches: list[Any]) -> Array:
+        """The statistics after a training pass with these caches."""
+        if not self._stats_layout.slots:
+            return stats
+        old = self._stats_layout.views(self.backend.xp, stats)
+        new = [dict(la.next_statistics(o, c)) for la, o, c in zip(self.layers, old, _padded(caches, old), strict=True)]
+        return self._stats_layout.pack(self.backend.xp, new, stats)
+
+    def keys(self, seed: int, step: int) -> Keys:
+        """The words that key the random bits of each random layer in one step."""
+        return {site: seeds.key(seed, number, step) for number, site in enumerate(self._sites)}
+
+    def _bits(self, layer: int, keys: Keys | None) -> Callable[..., Array]:
+        def bits(shape: tuple[int, ...], *path: int) -> Array:
+            if keys is None:
+                raise RuntimeError("random bits are available in training only")
+            if (layer, *path) not in keys:
+                raise ValueError(f"layer {layer} asks for random bits but does not say so: set `random = True` in its class")
+            first, second = keys[layer, *path]
+            count = 1
+            for n in shape:
+                count *= n
+            element = self.backend.xp.reshape(self.backend.index(count), shape)
+            return self.backend.apply(random_bits, element, first=first, second=second)
+
+        return bits
+
+    def loss_at(self, loss: Loss) -> tuple[Loss, bool]:
+        """The loss as it is computed here, and whether at raw outputs: a sigmoid or softmax output fuses with its
+        cross-entropy, so that the gradient at its input is a - y (document 002, eq. 35).
+        """
+        raw = self._output_link != "identity" and loss.link == self._output_link
+        return (loss.at_raw_outputs() if raw else loss), raw
+
+    # --- for people ----------------------------------------------------------------------------------------------------
+
+    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+        """Raw outputs (N, out_features).
+
+        Parameters
+        ----------
+        x : array (N, in_features) or (in_features,)
+            A host array gives a host array, a device array of this backend a device array.
+        batch_size : int, optional
+            Rows that are computed at a time.
+        """
+        return self._outputs(x, batch_size, None)
+
+    def predict_proba(self, x: Any, batch_size: int | None = None) -> Any:
+        """Probabilities (N, out_features): the raw outputs through the link."""
+        if self.link == "identity":
+            raise ValueError(
+                'this network has link "identity": it was not trained with a cross-entropy. '
+                'Use predict, or set network.link to "sigmoid" or "softmax".'
+            )
+        return self._outputs(x, batch_size, self.link)
+
+    def _outputs(self, x: Any, batch_size: int | None, link: str | None) -> Any:
+        features, to_caller = self._inputs.features(x)
+        if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+            raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
+        xp, rows = self.backend.xp, features.shape[0]
+        size = batch_size or rows
+        pieces = []
+        for start in range(0, rows, size):
+            block = self._inputs.floats(features[start : min(start + size, rows), :])
+            y, _ = self.pass_forward(self._theta, self._stats, block)
+            if link is not None and link != self._output_link:
+                y = self.backend.apply(LINKS[link], y)
+            pieces.append(y)
+        return to_caller(pieces[0] if len(pieces) == 1 else xp.concat(pieces))
+
+    def predict_label(self, x: Any, thresholds: Any = None, batch_size: int | None = None) -> Any:
+        """Decisions: the class with the largest output (N,), or for a sigmoid link 1 where p > threshold, else 0.
+
+        Parameters
+        ----------
+        thresholds : float or array (out_features,), optional
+            For a sigmoid link, one for all or one per output; default 0.5. The comparison is strict (document 002,
+            eq. 8). The result is (N, out_features) integers, (N,) for one output.
+        """
+        if self.link == "softmax":
+            if thresholds is not None:
+                raise ValueError("thresholds belong to a sigmoid link; a softmax decides for the largest output")
+            y = self.predict(x, batch_size)
+            return _namespace(y).argmax(y, axis=-1)
+        p = self.predict_proba(x, batch_size)
+        xp = _namespace(p)
+        limits = self._inputs.thresholds(0.5 if thresholds is None else thresholds, self.out_features)
+        decided = [xp.astype(p[:, k] > limits[k], xp.int32) for k in range(self.out_features)]
+        return decided[0] if len(decided) == 1 else xp.stack(decided, axis=-1)
+
+    def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, list[Any]]:
+        """y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
+        keys = self.keys(seed, step) if training else None
+        x = self._inputs.floats(self._inputs.features(x)[0])
+        y, caches = self.pass_forward(self._theta, self._stats, x, training=training, keys=keys)
+        return y, Caches(caches, training)
+
+    def backward(self, caches: "Caches", dy: Any) -> tuple[Array, Gradients]:
+        """dx and the gradients of the parameters, from the gradient with respect to the outputs."""
+        if not isinstance(caches, Caches) or len(caches) != len(self.layers):
+            raise ValueError("backward needs the caches that forward returned: call y, caches = network.forward(x) first")
+        dy = self._inputs.matrix(dy, "dy", self.out_features)
+        dx, grads = self.pass_backward(self._theta, self._stats, caches, dy, training=caches.training)
+        return dx, grads
+
+    def value_and_grad(
+        self, x: Any, y: Any, loss: Any, *, sample_weight: Any = None, theta: Any = None
+    ) -> tuple[Array, Gradients]:
+        """The loss of a batch, a 0-d array, and its gradient with respect to all parameters.
+
+        Parameters
+        ----------
+        x : array (N, in_features)
+        y : array
+            Targets as the loss takes them.
+        loss : Loss, str, or object with fn and deriv
+        sample_weight : array (N,), optional
+        theta : array (P,), optional
+            Parameters to use instead of the network's own.
+
+        Returns
+        -------
+        loss, grads
+            `grads` is nested as `parameters`; `grads.flat` is the vector.
+        """
+        loss, raw = self.loss_at(loss_functions.get(loss))
+        x, targets, weights = self._inputs.batch(x, y, sample_weight, loss, self.out_features)
+        values = self._theta if theta is None else self._inputs.vector(theta, "theta")
+        if tuple(values.shape) != (self.layout.size,):
+            raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(values.shape)}")
+        outputs, caches = self.pass_forward(values, self._stats, self._inputs.floats(x), raw=raw)
+        parts = loss.parts(contexts.of(self.backend), outputs, targets, weights)
+        value, dy = loss.reduced(*parts)
+        _, grads = self.pass_backward(values, self._stats, caches, dy, raw=raw, input_gradient=False)
+        return value, grads
+
+    def adapt(self, x: Any) -> "Network":
+        """Set the mean and scale of the Standardize layers at the head of the network from data.
+
+        Columns that do not vary get the scale 1.
+        """
+        from xmlp.data import mean_and_scale
+
+        leading = [i for i, layer in enumerate(self.layers) if isinstance(layer, Standardize)]
+        if leading != [0]:
+            raise ValueError(f"adapt sets a Standardize that is the first layer and the only one; found at {leading}")
+        mean, scale = mean_and_scale(self.backend.to_host(self._inputs.features(x)[0]))
+        values = {"mean": mean, "scale": scale}
+        kept = [dict(s) for s in self.statistics]
+        kept[0] = {name: self.backend.from_host(v) for name, v in values.items()}
+        self.stats = self._stats_layout.pack(self.backend.xp, kept, self._stats)
+        return self
+
+    def fit(self, x: Any, y: Any, **kw: Any) -> "History":
+        """Train: the keywords of `xmlp.Trainer` and of its `fit`, in one call."""
+        from xmlp.training import fit
+
+        return fit(self, x, y, **kw)
+
+    # --- elsewhere and later -------------------------------------------------------------------------------------------
+
+    def to(self, backend: str | Backend, *, dtype: str | None = None) -> "Network":
+        """A copy on another backend."""
+        other = Network(
+            self.layers, self.in_features, backend=backend_named(backend, dtype=dtype or self.dtype), seed=self.seed
+        )
+        return other._with(self.backend.to_host(self._theta), self.backend.to_host(self._stats), self.link, self.metadata)
+
+    def _with(self, theta: Any, stats: Any, link: str, metadata: Mapping[str, Any]) -> "Network":
+        self.theta, self.stats = theta, stats
+        self.link, self.metadata = link, dict(metadata)
+        return self
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to one safetensors file: parameters, statistics, configuration, metadata, checksum."""
+        files.write(path, self.arrays(), self.config())
+
+    def arrays(self) -> dict[str, Any]:
+        """The vectors that are saved, on the host."""
+        return {"theta": self.backend.to_host(self._theta), "stats": self.backend.to_host(self._stats)}
+
+    def config(self) -> dict[str, Any]:
+        """All that is needed to build the network again, as JSON."""
+        return {
+            "layers": configs.to_json(self.layers),
+            "in_features": self.in_features,
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "link": self.link,
+            "metadata": self.metadata,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], arrays: Mapping[str, Any], *, backend: str | Backend = "numpy",
+        custom: Mapping[str, Any] | None = None,
+    ) -> "Network":  # fmt: skip
+        """The network of `config()` and `arrays()`."""
+        try:
+            layers = configs.from_json(config["layers"], custom)
+            network = cls(
+                layers, config["in_features"], backend=backend_named(backend, dtype=config["dtype"]), seed=config["seed"]
+            )
+            if config["link"] not in LINKS:
+                raise CheckpointError(f"unknown link {config['link']!r}")
+            return network._with(arrays["theta"], arrays["stats"], config["link"], dict(config["metadata"]))
+        except CheckpointError:
+            raise
+        except KeyError as error:
+            raise CheckpointError(f"the file lacks {error}") from error
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"the file does not describe a network: {error}") from error
+
+
+class Caches(list[Any]):
+    """What `Network.forward` keeps for `Network.backward`: one cache per layer."""
+
+    def __init__(self, caches: list[Any], training: bool):
+        super().__init__(caches)
+        self.training = training
+
+
+def _padded(caches: list[Any], like: list[Any]) -> list[Any]:
+    return [*caches, *[None] * (len(like) - len(caches))]
+
+
+def _namespace(array: Any) -> Any:
+    from array_api_compat import array_namespace
+
+    return array_namespace(array)
+
+
+def _without_link(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], str]:
+    """The layers without a final sigmoid or softmax, and its name; "identity" if there is none."""
+    last = layers[-1]
+    function = getattr(last, "activation", None) if isinstance(last, Dense) else getattr(last, "function", None)
+    for name in ("sigmoid", "softmax"):
+        if function is LINKS[name]:
+            if isinstance(last, Dense):
+                kernel = last.kernel_initializer if last.kernel_initializer != "auto" else "glorot_uniform"
+                return (*layers[:-1], replace(last, activation=None, kernel_initializer=kernel)), name
+            if isinstance(last, Activation) and len(layers) > 1:
+                return layers[:-1], name
+    return layers, "identity"
+
+
+NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: Any = "relu",
+    output_activation: Any = None,
+    *,
+    dropout: float = 0.0,
+    normalization: str | None = None,
+    backend: str | Backend = "numpy",
+    dtype: str = "float32",
+    seed: int = 0,
+) -> Network:
+    """A multilayer perceptron.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Inputs, units of each hidden layer, outputs: [20, 50, 10] has W of 20 x 50 and 50 x 10.
+    activation : str, formula, or a list of them
+        Of the hidden layers: one for all, or one for each.
+    output_activation : str or formula, optional
+        None leaves the outputs raw: the losses from logits want it so.
+    dropout : float
+        Rate after each hidden layer.
+    normalization : {"batch", "layer"}, optional
+        Between the product and the activation of each hidden layer, whose bias it replaces.
+
+    Examples
+    --------
+    >>> import xmlp
+    >>> network = xmlp.mlp([20, 50, 10])
+    >>> [views["W"].shape for views in network.parameters]
+    [(20, 50), (50, 10)]
+    """
+    from xmlp.errors import unknown
+
+    sizes = [int(n) if not isinstance(n, bool) and int(n) == n else n for n in sizes]
+    if len(sizes) < 2:
+        raise ValueError(f"sizes needs at least the inputs and the outputs, got {sizes}")
+    hidden = len(sizes) - 2
+    per_layer = list(activation) if isinstance(activation, (list, tuple)) else [activation] * hidden
+    if len(per_layer) != hidden:
+        raise ValueError(f"{len(per_layer)} activations for {hidden} hidden layers")
+    if normalization is not None and normalization not in NORMALIZATIONS:
+        raise ValueError(unknown("normalization", normalization, NORMALIZATIONS))
+    layers: list[Layer] = []
+    for units, function in zip(sizes[1:-1], map(get, per_layer), strict=True):
+        if normalization is None:
+            layers.append(Dense(units, activation=function))
+        else:
+            kernel = Dense(units, activation=function).build(1)[1]["W"].initializer
+            layers += [Dense(units, use_bias=False, kernel_initializer=kernel), NORMALIZATIONS[normalization]()]
+            layers.append(Activation(function))
+        if dropout:
+            layers.append(Dropout(dropout))
+    layers.append(Dense(sizes[-1], activation=output_activation))
+    return Network(layers, sizes[0], backend=backend, dtype=dtype, seed=seed)
+
+
+def load(
+    path: str | os.PathLike[str], backend: str | Backend = "numpy", *, custom: Mapping[str, Any] | None = None
+) -> Network:
+    """Read a network from a file that `Network.save` wrote.
+
+    Parameters
+    ----------
+    custom : dict, optional
+        Your own layers and activations by name; nothing in a file is ever imported.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, not one of ours, or does not describe a network.
+    """
+    arrays, config = files.read(path)
+    return Network.from_config(config, arrays, backend=backend, custom=custom)

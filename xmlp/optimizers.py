@@ -1,0 +1,296 @@
+"""Optimizers. The update rule of each is one elementwise formula of the parameters, the gradient and the state.
+
+What depends on the step alone (the learning rate, bias corrections) is computed on the host in double precision and
+enters the formula as a scalar.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from array_api_compat import array_namespace
+
+from xmlp.errors import unknown
+from xmlp.graph import Formula, elementwise
+from xmlp.schedules import rate
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp"]
+
+Array = Any
+State = dict[str, Array]
+LearningRate = float | Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Optimizer(ABC):
+    """An update rule: a formula (theta, grad, *state) -> (theta, *state) and the scalars that it takes.
+
+    To write one: a frozen dataclass with the hyper-parameters as fields, `slots` naming the vectors of state, `rule` and
+    `scalars`.
+    """
+
+    lr: LearningRate
+    slots: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            low, high = _RANGES.get(field.name, (None, None))
+            if low is None or high is None or callable(value) or isinstance(value, bool):
+                continue
+            if not isinstance(value, (int, float)) or not low <= value < high or (field.name == "lr" and value == 0):
+                raise ValueError(f"{type(self).__name__}({field.name}) must be {_range_text(field.name)}, got {value!r}")
+
+    @property
+    @abstractmethod
+    def rule(self) -> Formula:
+        """The formula of one update."""
+
+    @abstractmethod
+    def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
+        """Values of the formula's scalars for update number `step`, counted from 1.
+
+        `decay` says whether the parameters are among those that weight decay acts on.
+        """
+
+    def init(self, theta: Array) -> State:
+        """The state before the first update: zeros."""
+        xp = array_namespace(theta)
+        return {name: xp.zeros_like(theta) for name in self.slots}
+
+    def update(self, theta: Array, grad: Array, state: State, lr: float, step: int) -> tuple[Array, State]:
+        """One update of all parameters.
+
+        Parameters
+        ----------
+        theta, grad : array (P,)
+        state : dict of arrays (P,)
+        lr : float
+        step : int
+            Number of this update, counted from 1.
+
+        Returns
+        -------
+        theta, state
+            New arrays; nothing is written into the old ones.
+
+        Examples
+        --------
+        >>> import numpy as np, xmlp
+        >>> sgd = xmlp.optimizers.SGD(0.1)
+        >>> theta, state = sgd.update(np.asarray([1.0]), np.asarray([2.0]), {}, 0.1, 1)
+        >>> theta.tolist()
+        [0.8]
+        """
+        return self.step(self.rule, theta, grad, state, self.scalars(lr, step))
+
+    def step(
+        self, apply: Callable[..., Any], theta: Array, grad: Array, state: State, scalars: dict[str, Any]
+    ) -> tuple[Array, State]:
+        """The update with given scalars; `apply(*arrays, **scalars)` runs the rule."""
+        results = apply(theta, grad, *(state[name] for name in self.slots), **scalars)
+        if not self.slots:
+            return results, {}
+        return results[0], dict(zip(self.slots, results[1:], strict=True))
+
+
+_RANGES = {
+    "lr": (0.0, float("inf")), "momentum": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "rho": (0.0, 1.0),
+    "eps": (0.0, float("inf")), "weight_decay": (0.0, float("inf")),
+}  # fmt: skip
+
+
+def _range_text(name: str) -> str:
+    low, high = _RANGES[name]
+    above = "> 0" if name == "lr" else f">= {low:g}"
+    return f"a finite number {above}" if high == float("inf") else f"a number with {low:g} <= {name} < {high:g}"
+
+
+def flushed(xp: Any, moment: Array, least: float = 1e-30) -> Array:
+    """`moment` with tiny values set to 0.
+
+    The running mean of a gradient that has become zero decays into subnormal numbers, which processors handle slowly.
+    """
+    return xp.where(xp.abs(moment) < least, 0.0, moment)
+
+
+@elementwise
+def sgd(xp, theta, grad, *, lr):  # type: ignore[no-untyped-def]
+    """theta - lr grad."""
+    return theta - lr * grad
+
+
+@elementwise
+def sgd_momentum(xp, theta, grad, v, *, lr, momentum):  # type: ignore[no-untyped-def]
+    """v' = momentum v + grad; theta - lr v'."""
+    v = flushed(xp, momentum * v + grad)
+    return theta - lr * v, v
+
+
+@elementwise
+def sgd_nesterov(xp, theta, grad, v, *, lr, momentum):  # type: ignore[no-untyped-def]
+    """v' = momentum v + grad; theta - lr (grad + momentum v')."""
+    v = flushed(xp, momentum * v + grad)
+    return theta - lr * (grad + momentum * v), v
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """theta <- theta - lr v with v <- momentum v + grad (Sutskever et al., 2013).
+
+    With momentum 0 v is the gradient and nothing is kept; `nesterov` looks ahead: theta <- theta - lr (grad + momentum v).
+    """
+
+    lr: LearningRate
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        Optimizer.__post_init__(self)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("SGD(nesterov=True) needs a momentum > 0")
+
+    @property
+    def slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("v",) if self.momentum else ()
+
+    @property
+    def rule(self) -> Formula:
+        return sgd_nesterov if self.nesterov else sgd_momentum if self.momentum else sgd
+
+    def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
+        return {"lr": lr, "momentum": self.momentum} if self.momentum else {"lr": lr}
+
+
+@elementwise
+def adagrad(xp, theta, grad, v, *, lr, eps):  # type: ignore[no-untyped-def]
+    """v' = v + grad^2; theta - lr grad / (sqrt(v') + eps)."""
+    v = v + grad**2
+    return theta - lr * grad / (xp.sqrt(v) + eps), v
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """theta <- theta - lr grad / (sqrt(v) + eps) with v <- v + grad^2 (Duchi et al., 2011)."""
+
+    lr: LearningRate = 0.01
+    eps: float = 1e-10
+    slots: ClassVar[tuple[str, ...]] = ("v",)
+
+    @property
+    def rule(self) -> Formula:
+        return adagrad
+
+    def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
+        return {"lr": lr, "eps": self.eps}
+
+
+@elementwise
+def rmsprop(xp, theta, grad, v, *, lr, rho, one_minus_rho, eps):  # type: ignore[no-untyped-def]
+    """v' = rho v + (1 - rho) grad^2; theta - lr grad / (sqrt(v') + eps)."""
+    v = flushed(xp, rho * v + one_minus_rho * grad**2, 1e-36)
+    return theta - lr * grad / (xp.sqrt(v) + eps), v
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """theta <- theta - lr grad / (sqrt(v) + eps) with v <- rho v + (1 - rho) grad^2 (Tieleman & Hinton, 2012)."""
+
+    lr: LearningRate = 1e-2
+    rho: float = 0.99
+    eps: float = 1e-8
+    slots: ClassVar[tuple[str, ...]] = ("v",)
+
+    @property
+    def rule(self) -> Formula:
+        return rmsprop
+
+    def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
+        return {"lr": lr, "rho": self.rho, "one_minus_rho": 1.0 - self.rho, "eps": self.eps}
+
+
+@elementwise
+def adam(xp, theta, grad, m, v, *, lr, keep, beta1, one_minus_beta1, beta2, one_minus_beta2, correction, eps):  # type: ignore[no-untyped-def]
+    """Moments m, v and the update; `lr` holds the first bias correction, `correction` the root of the second.
+
+    `keep` is 1 - lr weight_decay.
+    """
+    m = flushed(xp, beta1 * m + one_minus_beta1 * grad)
+    v = flushed(xp, beta2 * v + one_minus_beta2 * grad**2, 1e-36)
+    return keep * theta - lr * m / (xp.sqrt(v) / correction + eps), m, v
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay: theta <- (1 - lr weight_decay) theta before the step (Loshchilov & Hutter, 2019).
+
+    Biases and normalisations do not decay.
+    """
+
+    lr: LearningRate = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
+
+    @property
+    def rule(self) -> Formula:
+        return adam
+
+    def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
+        return {
+            "lr": lr / (1.0 - self.beta1**step),
+            "keep": 1.0 - lr * self.weight_decay if decay else 1.0,
+            "beta1": self.beta1,
+            "one_minus_beta1": 1.0 - self.beta1,
+            "beta2": self.beta2,
+            "one_minus_beta2": 1.0 - self.beta2,
+            "correction": (1.0 - self.beta2**step) ** 0.5,
+            "eps": self.eps,
+        }
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """theta <- theta - lr m_hat / (sqrt(v_hat) + eps) (Kingma & Ba, 2015, algorithm 1).
+
+    m and v are running means of the gradient and its square, m_hat = m / (1 - beta1^t) and v_hat = v / (1 - beta2^t).
+    """
+
+    lr: LearningRate = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
+
+    @property
+    def rule(self) -> Formula:
+        return adam
+
+    def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
+        return AdamW(self.lr, self.beta1, self.beta2, self.eps, 0.0).scalars(lr, step, decay)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "adagrad": Adagrad,
+    "rmsprop": RMSProp,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+
+
+def get(optimizer: Any) -> Optimizer:
+    """The optimizer of that name with its default rate (SGD: 0.01); an optimizer is itself."""
+    if isinstance(optimizer, str):
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(unknown("optimizer", optimizer, OPTIMIZERS))
+        return SGD(0.01) if optimizer == "sgd" else OPTIMIZERS[optimizer]()  # type: ignore[call-arg]
+    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+        raise TypeError(f"the optimizer is the class {optimizer.__name__}, not an instance: write {optimizer.__name__}(...)")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"an optimizer is a name or an Optimizer, got {optimizer!r}")
+    rate(optimizer.lr, 0)
+    return optimizer

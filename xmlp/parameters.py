@@ -1,0 +1,134 @@
+"""Parameters are one flat vector; each layer sees named views of it.
+
+A `Layout` says where each array lies. Arrays are ordered by group, so that each group (weights that decay, biases that
+do not, parts with a learning rate of their own) is one slice of the vector, and of the gradient and of every vector of
+optimizer state beside it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, NamedTuple
+
+from xmlp.initializers import Initializer, get
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class ParamSpec:
+    """What a layer asks for: one array of parameters.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    initializer : str, float or callable
+        See `xmlp.initializers`.
+    decay : bool
+        Whether weight decay and the penalties l1 and l2 act on it; biases and normalisations usually say no.
+    lr_scale : float
+        Factor on the learning rate; 0 freezes the array.
+    """
+
+    shape: tuple[int, ...]
+    initializer: "str | float | Initializer" = "zeros"
+    decay: bool = True
+    lr_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        get(self.initializer)
+        if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in self.shape):
+            raise ValueError(f"a parameter's shape is a tuple of integers >= 0, got {self.shape}")
+        if not 0 <= self.lr_scale < float("inf"):
+            raise ValueError(f"lr_scale must be a finite number >= 0, got {self.lr_scale!r}")
+
+
+class Slot(NamedTuple):
+    """Where one array lies: elements start to stop of the vector, in C order."""
+
+    layer: int
+    name: str
+    spec: ParamSpec
+    start: int
+    stop: int
+
+
+class Group(NamedTuple):
+    """A slice of the vector whose elements are treated alike."""
+
+    start: int
+    stop: int
+    decay: bool
+    lr_scale: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The order of all arrays in one flat vector."""
+
+    layers: int
+    slots: tuple[Slot, ...]
+    groups: tuple[Group, ...] = field(default=())
+
+    @classmethod
+    def of(cls, specs: Sequence[dict[str, ParamSpec]]) -> "Layout":
+        """Lay out the arrays of each layer."""
+        entries = [(i, name, spec) for i, layer in enumerate(specs) for name, spec in layer.items()]
+        order = sorted(entries, key=lambda e: (-e[2].lr_scale, not e[2].decay, e[0]))  # stable: a layer's own order stays
+        slots, groups, start = [], list[Group](), 0
+        for layer, name, spec in order:
+            stop = start + prod(spec.shape)
+            slots.append(Slot(layer, name, spec, start, stop))
+            if groups and groups[-1][2:] == (spec.decay, spec.lr_scale):
+                groups[-1] = groups[-1]._replace(stop=stop)
+            else:
+                groups.append(Group(start, stop, spec.decay, spec.lr_scale))
+            start = stop
+        return cls(len(specs), tuple(slots), tuple(groups))
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return self.slots[-1].stop if self.slots else 0
+
+    @property
+    def decayed(self) -> tuple[Group, ...]:
+        """The groups that weight decay and penalties act on."""
+        return tuple(g for g in self.groups if g.decay and g.lr_scale and g.stop > g.start)
+
+    def sizes(self) -> list[int]:
+        """Number of parameters of each layer."""
+        return [sum(s.stop - s.start for s in self.slots if s.layer == i) for i in range(self.layers)]
+
+    def views(self, xp: Any, vector: Array) -> list[dict[str, Array]]:
+        """Per layer, the named arrays in `vector`: views where the library has views."""
+        found: list[dict[str, Array]] = [{} for _ in range(self.layers)]
+        for layer, name, spec, start, stop in sorted(self.slots, key=lambda s: (s.layer,)):
+            found[layer][name] = xp.reshape(vector[start:stop], spec.shape)
+        return found
+
+    def pack(self, xp: Any, arrays: Sequence[dict[str, Array]], like: Array) -> Array:
+        """The flat vector of named arrays; `like` is a vector of this layout."""
+        if not self.slots:
+            return xp.zeros_like(like)
+        return xp.concat([xp.reshape(arrays[s.layer][s.name], (-1,)) for s in self.slots])
+
+    def check(self, arrays: Sequence[dict[str, Array]]) -> None:
+        """Compare the names and shapes that a layer's backward returned with what its build declared."""
+        for layer, name, spec, _, _ in self.slots:
+            if name not in arrays[layer]:
+                raise ValueError(f"layer {layer}: backward returned no gradient for {name!r}")
+            if tuple(arrays[layer][name].shape) != spec.shape:
+                got = tuple(arrays[layer][name].shape)
+                raise ValueError(f"layer {layer}: backward returned d{name} of shape {got}, {name} is {spec.shape}")
+        extra = [(i, n) for i, a in enumerate(arrays) for n in a if n not in {s.name for s in self.slots if s.layer == i}]
+        if extra:
+            raise ValueError(f"layer {extra[0][0]}: backward returned a gradient for {extra[0][1]!r}, which build did not declare")
+
+
+class Gradients(list[dict[str, Array]]):
+    """Gradients nested as `Network.parameters`, with the flat vector in the attribute `flat`."""
+
+    def __init__(self, nested: Iterable[dict[str, Array]], flat: Array):
+        super().__init__(nested)
+        self.flat = flat

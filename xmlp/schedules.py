@@ -1,0 +1,142 @@
+"""Learning rates as functions of the number of updates made so far: schedule(0) is the rate of the first update.
+
+Every schedule is a frozen dataclass; any function int -> float is one too.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+class Schedule:
+    """A learning rate that changes. Subclasses are frozen dataclasses with `__call__(step) -> float`."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{type(self).__name__}({field.name}) must be finite and >= 0, got {value!r}")
+            if field.name.endswith("steps") and (isinstance(value, bool) or not isinstance(value, int)):
+                raise ValueError(f"{type(self).__name__}({field.name}) must be a whole number of steps, got {value!r}")
+
+    def __call__(self, step: int) -> float:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """lr(t) = lr."""
+
+    lr: float
+
+    def __call__(self, step: int) -> float:
+        return self.lr
+
+
+@dataclass(frozen=True)
+class Step(Schedule):
+    """lr(t) = lr factor^floor(t / every_steps).
+
+    >>> [Step(1.0, every_steps=2, factor=0.5)(t) for t in range(5)]
+    [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+
+    lr: float
+    every_steps: int
+    factor: float = 0.1
+
+    def __call__(self, step: int) -> float:
+        return self.lr * self.factor ** (step // max(self.every_steps, 1))
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """lr(t) = lr factor^(t / per_steps).
+
+    >>> Exponential(1.0, per_steps=10, factor=0.5)(20)
+    0.25
+    """
+
+    lr: float
+    per_steps: int
+    factor: float = 0.5
+
+    def __call__(self, step: int) -> float:
+        return self.lr * self.factor ** (step / max(self.per_steps, 1))
+
+
+@dataclass(frozen=True)
+class Polynomial(Schedule):
+    """lr(t) = end + (lr - end) (1 - t / total_steps)^power, then end.
+
+    >>> [Polynomial(1.0, total_steps=4)(t) for t in (0, 1, 4, 9)]
+    [1.0, 0.75, 0.0, 0.0]
+    """
+
+    lr: float
+    total_steps: int
+    end: float = 0.0
+    power: float = 1.0
+
+    def __call__(self, step: int) -> float:
+        left = 1.0 - min(step / max(self.total_steps, 1), 1.0)
+        return self.end + (self.lr - self.end) * left**self.power
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """Linear warm-up from 0 to lr, then half a cosine down to `end` at total_steps (Loshchilov & Hutter, 2017, eq. 5).
+
+    >>> [round(Cosine(1.0, total_steps=4)(t), 4) for t in (0, 2, 4)]
+    [1.0, 0.5, 0.0]
+    >>> [Cosine(1.0, total_steps=10, warmup_steps=4)(t) for t in (0, 1, 3)]
+    [0.25, 0.5, 1.0]
+    """
+
+    lr: float
+    total_steps: int
+    warmup_steps: int = 0
+    end: float = 0.0
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        t = min((step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1), 1.0)
+        return self.end + (self.lr - self.end) * 0.5 * (1.0 + math.cos(math.pi * t))
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Half a cosine up from lr / start_factor to lr, then half a cosine down to lr / end_factor (Smith & Topin, 2019).
+
+    >>> cycle = OneCycle(1.0, total_steps=10, rise=0.5)
+    >>> [round(cycle(t), 4) for t in (0, 5, 10)]
+    [0.04, 1.0, 0.0]
+    """
+
+    lr: float
+    total_steps: int
+    rise: float = 0.3
+    start_factor: float = 25.0
+    end_factor: float = 1e4
+
+    def __call__(self, step: int) -> float:
+        peak = self.rise * self.total_steps
+        if step < peak:
+            low, t = self.lr / self.start_factor, step / peak
+        else:
+            low, t = self.lr / self.end_factor, 1.0 - min((step - peak) / max(self.total_steps - peak, 1e-9), 1.0)
+        return low + (self.lr - low) * 0.5 * (1.0 - math.cos(math.pi * t))
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    c.__name__: c for c in (Constant, Step, Exponential, Polynomial, Cosine, OneCycle)
+}
+
+
+def rate(lr: Any, step: int) -> float:
+    """The learning rate of the update after `step` updates; `lr` is a number or a schedule."""
+    value = float(lr(step) if callable(lr) else lr)
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"the learning rate of step {step} is {value!r}; it must be finite and >= 0")
+    return value

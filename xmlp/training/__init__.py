@@ -1,0 +1,6 @@
+"""Training: the step, the trainer that repeats it, and what it remembers."""
+
+from xmlp.training.history import History
+from xmlp.training.trainer import Trainer, fit
+
+__all__ = ["History", "Trainer", "fit"]
