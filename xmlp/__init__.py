@@ -29,7 +29,10 @@ _HOMES = {
     "load": "xmlp.network",
     "mlp": "xmlp.network",
 }
-_MODULES = ("activations", "data", "initializers", "layers", "losses", "metrics", "optimizers", "schedules", "testing", "verify")
+_MODULES = (
+    "activations", "data", "initializers", "layers", "losses", "metrics", "optimizers", "schedules", "testing",
+    "verify",
+)  # fmt: skip
 
 __all__ = [*_HOMES, *_MODULES]
 

@@ -15,9 +15,14 @@ from xmlp.graph import Formula
 
 Json = Any
 
-_INITIALIZERS = (initializers.Constant, initializers.Normal, initializers.VarianceScaling, initializers.Orthogonal)
-_LOSSES = (*losses.LOSSES.values(), losses.ElementwiseLoss)
-_CLASSES: dict[str, type] = {
+_INITIALIZERS: tuple[type, ...] = (
+    initializers.Constant,
+    initializers.Normal,
+    initializers.VarianceScaling,
+    initializers.Orthogonal,
+)
+_LOSSES: tuple[type, ...] = (*losses.LOSSES.values(), losses.ElementwiseLoss)
+_CLASSES: dict[str, Any] = {
     **layers.LAYERS,
     **{c.__name__: c for c in (*_LOSSES, *optimizers.OPTIMIZERS.values())},
     **{f"schedules.{name}": c for name, c in schedules.SCHEDULES.items()},

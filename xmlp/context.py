@@ -41,7 +41,7 @@ class Context:
     index: Callable[[int], Array]
     training: bool = False
     stats: Mapping[str, Array] = field(default_factory=dict)
-    bits: Callable[[tuple[int, ...]], Array] = _no_bits
+    bits: Callable[..., Array] = _no_bits
     input_gradient: bool = True
 
     def but(self, **changes: Any) -> "Context":

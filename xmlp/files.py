@@ -124,7 +124,9 @@ def _replace(path: Path, content: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         reason = error.strerror or str(error)
-        raise OSError(error.errno, f"cannot save {len(content)} bytes, the old file is untouched: {reason}", str(path)) from error
+        raise OSError(
+            error.errno, f"cannot save {len(content)} bytes, the old file is untouched: {reason}", str(path)
+        ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

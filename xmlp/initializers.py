@@ -69,7 +69,8 @@ class Orthogonal:
         tall = rng.standard_normal((*shape[:-2], max(shape[-2:]), min(shape[-2:])))
         q, r = np.linalg.qr(tall)
         q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]  # makes the distribution uniform
-        return self.gain * (q if shape[-2] >= shape[-1] else np.swapaxes(q, -1, -2))
+        matrix: np.ndarray[Any, Any] = q if shape[-2] >= shape[-1] else np.swapaxes(q, -1, -2)
+        return self.gain * matrix
 
 
 INITIALIZERS: dict[str, Initializer] = {

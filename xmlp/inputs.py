@@ -38,7 +38,7 @@ class Inputs:
         )
 
     def features(self, x: Any, what: str = "x") -> tuple[Array, Callable[[Array], Any]]:
-        """x as a device array (N, in_features), bytes still bytes; and how results go back to the caller."""
+        """X as a device array (N, in_features), bytes still bytes; and how results go back to the caller."""
         array = self._own(x, what)
         if array is None:
             host = host_array(x, what)
@@ -59,7 +59,9 @@ class Inputs:
                 f"{what}.reshape(-1, {self.in_features}) if each row is one example."
             )
         if shape[1] != self.in_features:
-            raise ValueError(f"{what} has {shape[1]} features, the network takes {self.in_features}: its shape is {shape}")
+            raise ValueError(
+                f"{what} has {shape[1]} features, the network takes {self.in_features}: its shape is {shape}"
+            )
         if shape[0] == 0:
             raise ValueError(f"{what} has 0 rows; at least 1 is needed")
 
@@ -116,7 +118,9 @@ class Inputs:
         """Features, targets and weights of as many rows each."""
         kinds = {owner(a) or "numpy" for a in (x, y)} - {"numpy", self.backend.name}
         if len({owner(a) or "numpy" for a in (x, y)}) > 1 and kinds:
-            raise TypeError(f"{what[0]} is an array of {owner(x) or 'numpy'}, {what[1]} of {owner(y) or 'numpy'}. Use one library.")
+            raise TypeError(
+                f"{what[0]} is an array of {owner(x) or 'numpy'}, {what[1]} of {owner(y) or 'numpy'}. Use one library."
+            )
         features, _ = self.features(x, what[0])
         targets = self.targets(y, loss, outputs, what[1])
         if targets.shape[0] != features.shape[0]:

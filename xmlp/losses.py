@@ -7,7 +7,7 @@ up exactly.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from array_api_compat import array_namespace, device
 
@@ -29,11 +29,16 @@ class Loss(ABC):
     reduction : {"mean", "sum", "none"}
         How the losses of the examples become one number: their weighted mean, their weighted sum, or not at all.
     link : str
-        What turns the raw outputs of a network trained with this loss into predictions: "identity", "sigmoid", "softmax".
+        What turns the raw outputs of a network trained with it into predictions: "identity", "sigmoid", "softmax".
     """
 
     link: ClassVar[str] = "identity"
     name: ClassVar[str] = "loss"
+
+    if TYPE_CHECKING:  # a field of every concrete loss, with a default; declared here it would have to come first
+
+        @property
+        def reduction(self) -> str: ...
 
     @abstractmethod
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
@@ -44,10 +49,10 @@ class Loss(ABC):
         return self
 
     def prepare(self, targets: Array, outputs: int) -> Array:
-        """Check host targets and bring them to the shape that `terms_and_gradient` takes, (N, outputs) or labels (N,)."""
+        """Check host targets; returns them as `terms_and_gradient` takes them, (N, outputs) or labels (N,)."""
         return reals(targets, outputs)
 
-    # --- inside a step: pure, on device arrays -------------------------------------------------------------------------
+    # --- inside a step: pure, on device arrays ------------------------------------------------------------------------
 
     def parts(
         self, ctx: Context, predictions: Array, targets: Array, sample_weight: Array | None
@@ -65,9 +70,11 @@ class Loss(ABC):
             return total / weight, gradient / weight
         if self.reduction == "sum":
             return total, gradient
-        raise ValueError('reduction "none" gives one loss per example, which has no single gradient: use "mean" or "sum"')
+        raise ValueError(
+            'reduction "none" gives one loss per example, which has no single gradient: use "mean" or "sum"'
+        )
 
-    # --- for people ----------------------------------------------------------------------------------------------------
+    # --- for people ---------------------------------------------------------------------------------------------------
 
     def _terms(self, predictions: Array, targets: Array) -> tuple[Any, Array, Array]:
         xp = array_namespace(predictions)
@@ -86,7 +93,7 @@ class Loss(ABC):
         terms, gradient = self.terms_and_gradient(plain(xp, device(predictions)), predictions, prepared)
         return xp, terms, gradient
 
-    def _check_predictions(self, xp: Any, predictions: Array) -> None:
+    def _check_predictions(self, xp: Any, predictions: Array) -> None:  # noqa: B027 - most losses accept all
         """Refuse predictions for which the loss has no meaning."""
 
     def per_example(self, predictions: Array, targets: Array) -> Array:
@@ -145,7 +152,9 @@ class ElementwiseLoss(Loss):
     def __post_init__(self) -> None:
         _check_reduction(self.reduction)
         if len(self.formula.arrays) != 2:
-            raise ValueError(f"a loss formula takes (prediction, target), {self.formula.name} takes {self.formula.arrays}")
+            raise ValueError(
+                f"a loss formula takes (prediction, target), {self.formula.name} takes {self.formula.arrays}"
+            )
 
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
         terms = ctx.apply(self.formula, predictions, targets)
@@ -276,9 +285,9 @@ class BinaryCrossEntropy(_Standard):
     Parameters
     ----------
     from_logits : bool
-        Whether the predictions are z (default) or a. From logits the loss is finite for finite z and dL/dz = a - y; from
-        probabilities it is inf where a is 0 or 1 and wrong, 0 where it is right, never nan. A network that ends in a
-        sigmoid is trained at its logits whatever this says.
+        Whether the predictions are z (default) or a. From logits the loss is finite for finite z and dL/dz = a - y;
+        from probabilities it is inf where a is 0 or 1 and wrong, 0 where it is right, never nan. A network that ends
+        in a sigmoid is trained at its logits whatever this says.
     soft_targets : bool
         Accept targets outside [0, 1].
 
@@ -461,4 +470,6 @@ def get(loss: Any) -> Loss:
         return ElementwiseLoss(loss)
     if hasattr(loss, "fn") and hasattr(loss, "deriv"):
         return UserLoss(loss)
-    raise TypeError(f"a loss is a name, a Loss, a formula of (prediction, target), or an object with fn and deriv, got {loss!r}")
+    raise TypeError(
+        f"a loss is a name, a Loss, a formula of (prediction, target), or an object with fn and deriv, got {loss!r}"
+    )

@@ -1,8 +1,8 @@
-"""Metrics: how good predictions are, as Python floats. Arrays of every backend are taken; sums are made on the host.
+"""Metrics: how good predictions are, as Python floats, from arrays of any backend, summed on the host.
 
-A metric is any function ``(targets, predictions, *, sample_weight=None) -> float``. Those of labels take whole
-numbers: class labels (N,), or a matrix (N, outputs) of 0 and 1 with a label for each output; those of regression
-take reals (N,) or (N, outputs). A single column (N, 1) is the same as (N,).
+A metric is any function ``(targets, predictions, *, sample_weight=None) -> float``. Those of labels take
+whole numbers: class labels (N,), or a matrix (N, outputs) of 0 and 1 with a label for each output; those of
+regression take reals (N,) or (N, outputs). A single column (N, 1) is the same as (N,).
 """
 
 import math
@@ -17,7 +17,7 @@ __all__ = ["Metric", "accuracy", "confusion_matrix", "f1", "get", "mae", "precis
 
 Array = Any
 _AVERAGES = ("auto", "macro", "micro", "weighted")
-_BLOCK = 2**20  # numbers in the one-hot matrix of a block of rows: 8 MiB
+_BLOCK = 2**18  # numbers in the one-hot matrix of a block of rows: 2 MiB
 _MAX_CLASSES = 2**16
 _MAX_CELLS = 2**26  # of a confusion matrix: 512 MiB
 
@@ -60,7 +60,7 @@ def accuracy(targets: Array, predictions: Array, *, sample_weight: Array | None 
 def confusion_matrix(
     targets: Array, predictions: Array, *, classes: int | None = None, sample_weight: Array | None = None
 ) -> Array:
-    r"""Count how often each class is predicted for each class: :math:`C_{jk} = \sum_i w_i [t_i = j] [p_i = k]`.
+    r"""Count how often each class is taken for each: :math:`C_{jk} = \sum_i w_i [t_i = j] [p_i = k]`.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def confusion_matrix(
     """
     t, p, w = _labels(targets, predictions, sample_weight)
     if t.ndim != 1:
-        raise ValueError(f"expected labels (N,), got {t.shape}. Take one column for the matrix of one output.")
+        raise ValueError(f"expected labels (N,), got {t.shape}. Take one column at a time.")
     xp, k = t.__array_namespace__(), _classes(t, p, classes)
     if k * k > _MAX_CELLS:
         raise ValueError(f"a confusion matrix of {k} classes has {k * k} cells, more than {_MAX_CELLS}.")
@@ -115,11 +115,11 @@ def precision(
     Parameters
     ----------
     targets, predictions : array of whole numbers, (N,) or (N, outputs)
-        True and predicted labels: 0 and 1, classes from 0, or a matrix of 0 and 1 with a label for each output.
+        True and predicted labels: 0 and 1, classes from 0, or a matrix of 0 and 1, a label for each output.
     average : {"auto", "macro", "micro", "weighted", None}
-        "macro": mean over the classes (those that occur, or all outputs); "micro": TP and the rest are summed over
-        classes before dividing; "weighted": mean weighted by how often a class is true; None: a list with one
-        number for each class; "auto": that of class 1 if there are two classes, else "macro".
+        "macro": mean over the classes (those that occur, or all outputs); "micro": numerators and
+        denominators are summed over the classes first; "weighted": mean weighted by how often a class is true;
+        None: a list with a number for each class; "auto": that of class 1 if there are two, else "macro".
     classes : int, optional
         The number of classes; by default one more than the largest label, and at least 2.
     sample_weight : array (N,), optional
@@ -155,8 +155,8 @@ def recall(
 ) -> float | list[float]:
     """Of what is of a class, the share that was predicted to be: TP / (TP + FN).
 
-    TP are the rows of the class that were predicted to be, FN those that were not; 0/0 is 0. Parameters, results
-    and errors are those of `precision`.
+    TP are the rows of the class that were predicted to be, FN those that were not; 0/0 is 0. Parameters,
+    results and errors are those of `precision`.
 
     Examples
     --------
@@ -215,11 +215,13 @@ def mae(targets: Array, predictions: Array, *, sample_weight: Array | None = Non
     """
     t, p, w, size = _reals(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
-    return size * float(xp.mean(xp.sum(w * xp.abs(t - p), axis=0)))
+    return float(xp.mean(size * (xp.sum(w * xp.abs(t - p), axis=0) / xp.sum(w))))
 
 
 def rmse(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
-    r"""Root mean squared error: :math:`\sqrt{\sum_i w_i (t_i - p_i)^2 / \sum_i w_i}`, averaged over the outputs.
+    r"""Root mean squared error, averaged over the outputs.
+
+    .. math:: \sqrt{\sum_i w_i (t_i - p_i)^2 / \sum_i w_i}
 
     Parameters, results and errors are those of `mae`.
 
@@ -230,7 +232,7 @@ def rmse(targets: Array, predictions: Array, *, sample_weight: Array | None = No
     """
     t, p, w, size = _reals(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
-    return size * float(xp.mean(xp.sqrt(xp.sum(w * (t - p) ** 2, axis=0))))
+    return float(xp.mean(size * xp.sqrt(xp.sum(w * (t - p) ** 2, axis=0) / xp.sum(w))))
 
 
 def r2(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
@@ -238,8 +240,8 @@ def r2(targets: Array, predictions: Array, *, sample_weight: Array | None = None
 
     .. math:: 1 - \sum_i w_i (t_i - p_i)^2 / \sum_i w_i (t_i - \bar t)^2
 
-    Where the targets of an output are all the same it is 1 if the predictions are right, else 0. Parameters and
-    errors are those of `mae`.
+    Where the targets of an output are all the same it is 1 if the predictions are right, else 0. Parameters
+    and errors are those of `mae`.
 
     Returns
     -------
@@ -254,8 +256,8 @@ def r2(targets: Array, predictions: Array, *, sample_weight: Array | None = None
     t, p, w, _ = _reals(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
     error = xp.sum(w * (t - p) ** 2, axis=0)
-    spread = xp.sum(w * (t - xp.sum(w * t, axis=0)) ** 2, axis=0)
-    constant = xp.all(t == t[:1, :], axis=0)
+    spread = xp.sum(w * (t - xp.sum(w * t, axis=0) / xp.sum(w)) ** 2, axis=0)
+    constant = xp.all((t == t[xp.argmax(w), :]) | (w == 0), axis=0)  # not spread == 0: the mean is rounded
     scores = 1 - error / xp.where(constant, 1.0, spread)
     return float(xp.mean(xp.where(constant & ~xp.isnan(error), xp.where(error > 0, 0.0, 1.0), scores)))
 
@@ -289,8 +291,8 @@ def get(metric: str | Callable[..., Any] | Metric) -> Metric:
     ----------
     metric : str or callable
         "accuracy", "precision", "recall", "f1", "r2", "mae", "rmse", or a function
-        ``(targets, predictions, *, sample_weight=None) -> float``. Its attribute ``needs``, "predictions" unless
-        given, says whether it wants the network's outputs or "labels".
+        ``(targets, predictions, *, sample_weight=None) -> float``. Its attribute ``needs``, "predictions"
+        unless given, says whether it wants the network's outputs or "labels".
 
     Returns
     -------
@@ -369,7 +371,8 @@ def _averaged(counts: _Counts, top: Array, bottom: Array, average: str | None) -
         weights = xp.ones_like(scores)
     else:
         weights = xp.astype(counts.predicted + counts.true > 0, xp.float64)
-    return float(xp.sum(weights * scores) / max(float(xp.sum(weights)), math.ulp(0.0)))
+    total = float(xp.sum(weights))
+    return float(xp.sum(weights * scores)) / total if total > 0 else 0.0
 
 
 def _one_hot(labels: Array, classes: int) -> Array:
@@ -390,7 +393,7 @@ def _classes(t: Array, p: Array, classes: int | None) -> int:
     if low < 0 or high >= k:
         raise ValueError(f"expected labels of 0 to {k - 1}, got {low if low < 0 else high}.")
     if k > _MAX_CLASSES:
-        raise ValueError(f"expected at most {_MAX_CLASSES} classes, got the label {high}. Number classes from 0.")
+        raise ValueError(f"expected at most {_MAX_CLASSES} classes, got {k}. Number the classes from 0.")
     return k
 
 
@@ -427,17 +430,21 @@ def _weights(sample_weight: Any, n: int, xp: Any) -> Array:
 
 
 def _labels(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, Array, Array]:
-    pair = _pair(targets, predictions)
-    xp = pair[0].__array_namespace__()
-    for what, labels in zip(("targets", "predictions"), pair, strict=True):
-        if xp.isdtype(labels.dtype, "real floating") and not xp.all((abs(labels) < 2**31) & (labels % 1 == 0)):
-            odd = labels[~((abs(labels) < 2**31) & (labels % 1 == 0))][0]
+    t, p = _pair(targets, predictions)
+    w = _weights(sample_weight, t.shape[0], t.__array_namespace__())
+    return _whole(t, "targets"), _whole(p, "predictions"), w
+
+
+def _whole(labels: Array, what: str) -> Array:
+    xp = labels.__array_namespace__()
+    if xp.isdtype(labels.dtype, "real floating"):
+        odd = labels[(xp.floor(labels) != labels) | ~(xp.abs(labels) < 2**31)]
+        if odd.shape[0]:
             raise ValueError(
-                f"{what}: expected labels, which are whole numbers, got {odd}. Scores become labels with "
+                f"{what}: expected labels, which are whole numbers, got {odd[0]}. Scores become labels with "
                 "predict_label, or argmax(axis=1)."
             )
-    t, p = (xp.astype(labels, xp.int64) for labels in pair)
-    return t, p, _weights(sample_weight, t.shape[0], xp)
+    return xp.astype(labels, xp.int64)
 
 
 def _indicators(labels: Array, what: str) -> Array:
@@ -450,15 +457,14 @@ def _indicators(labels: Array, what: str) -> Array:
     return xp.astype(labels, xp.float64)
 
 
-def _reals(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, Array, Array, float]:
-    """Targets and predictions (N, outputs) divided by a power of two, weights (N, 1) that sum to 1, that power.
+def _reals(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, Array, Array, Array]:
+    """Give targets and predictions (N, outputs), weights (N, 1), and by what each output has been divided.
 
-    The division is exact, and keeps squares of numbers of any size in range.
+    That is a power of two, so that nothing is rounded, and keeps squares of numbers of any size in range.
     """
     t, p = _pair(targets, predictions)
     xp = t.__array_namespace__()
     t, p = (xp.reshape(xp.astype(array, xp.float64), (t.shape[0], -1)) for array in (t, p))
-    largest = max(float(xp.max(xp.abs(t))), float(xp.max(xp.abs(p))))
-    size = math.ldexp(0.5, math.frexp(largest)[1]) if 0 < largest < math.inf else 1.0
-    w = _weights(sample_weight, t.shape[0], xp)
-    return t / size, p / size, (w / xp.sum(w))[:, None], size
+    largest = map(float, xp.max(xp.maximum(xp.abs(t), xp.abs(p)), axis=0))
+    size = xp.asarray([math.ldexp(0.5, math.frexp(v)[1]) if 0 < v < math.inf else 1.0 for v in largest])
+    return t / size, p / size, _weights(sample_weight, t.shape[0], xp)[:, None], size

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 import xmlp.context as contexts
 from xmlp import configs, files
 from xmlp import losses as loss_functions
-from xmlp.activations import Softmax, get, identity, sigmoid, softmax
-from xmlp.backends import Backend, backend as backend_named, seeds
+from xmlp.activations import get, identity, sigmoid, softmax
+from xmlp.backends import Backend, seeds
+from xmlp.backends import backend as backend_named
 from xmlp.errors import CheckpointError
 from xmlp.inputs import Inputs
-from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, ParamSpec, Standardize, chain_of, random_bits
+from xmlp.layers import (
+    Activation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    LayerNorm,
+    Standardize,
+    chain_of,
+    random_bits,
+)
 from xmlp.losses import Loss
 from xmlp.parameters import Gradients, Layout
 
@@ -159,10 +170,10 @@ class Network:
 
         >>> import xmlp
         >>> print(xmlp.mlp([2, 3, 1]).summary())
-        layer         outputs  parameters
-        0 Dense             3           9  activation=relu
-        1 Dense             1           4
-        link identity               13
+        layer          outputs  parameters
+        0 Dense              3           9  activation=relu
+        1 Dense              1           4
+        link identity                   13
         """
         rows = []
         for i, (layer, sizes) in enumerate(zip(self.layers, self.layout.sizes(), strict=True)):
@@ -177,9 +188,16 @@ class Network:
     # --- pure passes: on device arrays, nothing hidden -------------------------------------------------------------------
 
     def pass_forward(
-        self, theta: Array, stats: Array, x: Array, *, training: bool = False, keys: Keys | None = None, raw: bool = False
+        self,
+        theta: Array,
+        stats: Array,
+        x: Array,
+        *,
+        training: bool = False,
+        keys: Keys | None = None,
+        raw: bool = False,
     ) -> tuple[Array, list[Any]]:
-        """y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
+        """Y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
         params, kept = self.layout.views(self.backend.xp, theta), self._stats_layout.views(self.backend.xp, stats)
         ctx, caches, y = contexts.of(self.backend, training=training), [], x
         for i, layer in enumerate(self._body if raw else self.layers):
@@ -191,7 +209,7 @@ class Network:
         self, theta: Array, stats: Array, caches: list[Any], dy: Array, *, training: bool = False, raw: bool = False,
         input_gradient: bool = True,
     ) -> tuple[Array | None, Gradients]:  # fmt: skip
-        """dx and the gradients, from the caches of `pass_forward` called in the same way."""
+        """Dx and the gradients, from the caches of `pass_forward` called in the same way."""
         xp = self.backend.xp
         params, kept = self.layout.views(xp, theta), self._stats_layout.views(xp, stats)
         ctx = contexts.of(self.backend, training=training)
@@ -223,7 +241,9 @@ class Network:
             if keys is None:
                 raise RuntimeError("random bits are available in training only")
             if (layer, *path) not in keys:
-                raise ValueError(f"layer {layer} asks for random bits but does not say so: set `random = True` in its class")
+                raise ValueError(
+                    f"layer {layer} asks for random bits but does not say so: set `random = True` in its class"
+                )
             first, second = keys[layer, *path]
             count = 1
             for n in shape:
@@ -240,7 +260,7 @@ class Network:
         raw = self._output_link != "identity" and loss.link == self._output_link
         return (loss.at_raw_outputs() if raw else loss), raw
 
-    # --- for people ----------------------------------------------------------------------------------------------------
+    # --- for people ---------------------------------------------------------------------------------------------------
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Raw outputs (N, out_features).
@@ -265,7 +285,9 @@ class Network:
 
     def _outputs(self, x: Any, batch_size: int | None, link: str | None) -> Any:
         features, to_caller = self._inputs.features(x)
-        if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+        if batch_size is not None and (
+            isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
+        ):
             raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
         xp, rows = self.backend.xp, features.shape[0]
         size = batch_size or rows
@@ -299,16 +321,18 @@ class Network:
         return decided[0] if len(decided) == 1 else xp.stack(decided, axis=-1)
 
     def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, list[Any]]:
-        """y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
+        """Y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
         keys = self.keys(seed, step) if training else None
         x = self._inputs.floats(self._inputs.features(x)[0])
         y, caches = self.pass_forward(self._theta, self._stats, x, training=training, keys=keys)
         return y, Caches(caches, training)
 
     def backward(self, caches: "Caches", dy: Any) -> tuple[Array, Gradients]:
-        """dx and the gradients of the parameters, from the gradient with respect to the outputs."""
+        """Dx and the gradients of the parameters, from the gradient with respect to the outputs."""
         if not isinstance(caches, Caches) or len(caches) != len(self.layers):
-            raise ValueError("backward needs the caches that forward returned: call y, caches = network.forward(x) first")
+            raise ValueError(
+                "backward needs the caches that forward returned: call y, caches = network.forward(x) first"
+            )
         dy = self._inputs.matrix(dy, "dy", self.out_features)
         dx, grads = self.pass_backward(self._theta, self._stats, caches, dy, training=caches.training)
         return dx, grads
@@ -333,16 +357,26 @@ class Network:
         loss, grads
             `grads` is nested as `parameters`; `grads.flat` is the vector.
         """
+        values, loss, raw, x, targets, weights = self._problem(x, y, loss, sample_weight, theta)
+        outputs, caches = self.pass_forward(values, self._stats, x, raw=raw)
+        value, dy = loss.reduced(*loss.parts(contexts.of(self.backend), outputs, targets, weights))
+        _, grads = self.pass_backward(values, self._stats, caches, dy, raw=raw, input_gradient=False)
+        return value, grads
+
+    def loss_value(self, x: Any, y: Any, loss: Any, *, sample_weight: Any = None, theta: Any = None) -> Array:
+        """The loss of a batch, a 0-d array: one forward pass; the arguments are those of `value_and_grad`."""
+        values, loss, raw, x, targets, weights = self._problem(x, y, loss, sample_weight, theta)
+        outputs, _ = self.pass_forward(values, self._stats, x, raw=raw)
+        return loss.reduced(*loss.parts(contexts.of(self.backend), outputs, targets, weights))[0]
+
+    def _problem(self, x: Any, y: Any, loss: Any, sample_weight: Any, theta: Any) -> tuple[Any, ...]:
+        """The checked arguments of a loss: parameters, loss, whether at raw outputs, x, targets, weights."""
         loss, raw = self.loss_at(loss_functions.get(loss))
         x, targets, weights = self._inputs.batch(x, y, sample_weight, loss, self.out_features)
         values = self._theta if theta is None else self._inputs.vector(theta, "theta")
         if tuple(values.shape) != (self.layout.size,):
             raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(values.shape)}")
-        outputs, caches = self.pass_forward(values, self._stats, self._inputs.floats(x), raw=raw)
-        parts = loss.parts(contexts.of(self.backend), outputs, targets, weights)
-        value, dy = loss.reduced(*parts)
-        _, grads = self.pass_backward(values, self._stats, caches, dy, raw=raw, input_gradient=False)
-        return value, grads
+        return values, loss, raw, self._inputs.floats(x), targets, weights
 
     def adapt(self, x: Any) -> "Network":
         """Set the mean and scale of the Standardize layers at the head of the network from data.
@@ -367,14 +401,16 @@ class Network:
 
         return fit(self, x, y, **kw)
 
-    # --- elsewhere and later -------------------------------------------------------------------------------------------
+    # --- elsewhere and later ------------------------------------------------------------------------------------------
 
     def to(self, backend: str | Backend, *, dtype: str | None = None) -> "Network":
         """A copy on another backend."""
         other = Network(
             self.layers, self.in_features, backend=backend_named(backend, dtype=dtype or self.dtype), seed=self.seed
         )
-        return other._with(self.backend.to_host(self._theta), self.backend.to_host(self._stats), self.link, self.metadata)
+        return other._with(
+            self.backend.to_host(self._theta), self.backend.to_host(self._stats), self.link, self.metadata
+        )
 
     def _with(self, theta: Any, stats: Any, link: str, metadata: Mapping[str, Any]) -> "Network":
         self.theta, self.stats = theta, stats
@@ -409,7 +445,10 @@ class Network:
         try:
             layers = configs.from_json(config["layers"], custom)
             network = cls(
-                layers, config["in_features"], backend=backend_named(backend, dtype=config["dtype"]), seed=config["seed"]
+                layers,
+                config["in_features"],
+                backend=backend_named(backend, dtype=config["dtype"]),
+                seed=config["seed"],
             )
             if config["link"] not in LINKS:
                 raise CheckpointError(f"unknown link {config['link']!r}")

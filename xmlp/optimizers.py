@@ -26,8 +26,8 @@ LearningRate = float | Callable[[int], float]
 class Optimizer(ABC):
     """An update rule: a formula (theta, grad, *state) -> (theta, *state) and the scalars that it takes.
 
-    To write one: a frozen dataclass with the hyper-parameters as fields, `slots` naming the vectors of state, `rule` and
-    `scalars`.
+    To write one: a frozen dataclass with the hyper-parameters as fields, `slots` naming the vectors of state, `rule`
+    and `scalars`.
     """
 
     lr: LearningRate
@@ -40,7 +40,9 @@ class Optimizer(ABC):
             if low is None or high is None or callable(value) or isinstance(value, bool):
                 continue
             if not isinstance(value, (int, float)) or not low <= value < high or (field.name == "lr" and value == 0):
-                raise ValueError(f"{type(self).__name__}({field.name}) must be {_range_text(field.name)}, got {value!r}")
+                raise ValueError(
+                    f"{type(self).__name__}({field.name}) must be {_range_text(field.name)}, got {value!r}"
+                )
 
     @property
     @abstractmethod
@@ -117,20 +119,20 @@ def flushed(xp: Any, moment: Array, least: float = 1e-30) -> Array:
 
 @elementwise
 def sgd(xp, theta, grad, *, lr):  # type: ignore[no-untyped-def]
-    """theta - lr grad."""
+    """Theta - lr grad."""
     return theta - lr * grad
 
 
 @elementwise
 def sgd_momentum(xp, theta, grad, v, *, lr, momentum):  # type: ignore[no-untyped-def]
-    """v' = momentum v + grad; theta - lr v'."""
+    """V' = momentum v + grad; theta - lr v'."""
     v = flushed(xp, momentum * v + grad)
     return theta - lr * v, v
 
 
 @elementwise
 def sgd_nesterov(xp, theta, grad, v, *, lr, momentum):  # type: ignore[no-untyped-def]
-    """v' = momentum v + grad; theta - lr (grad + momentum v')."""
+    """V' = momentum v + grad; theta - lr (grad + momentum v')."""
     v = flushed(xp, momentum * v + grad)
     return theta - lr * (grad + momentum * v), v
 
@@ -139,7 +141,8 @@ def sgd_nesterov(xp, theta, grad, v, *, lr, momentum):  # type: ignore[no-untype
 class SGD(Optimizer):
     """theta <- theta - lr v with v <- momentum v + grad (Sutskever et al., 2013).
 
-    With momentum 0 v is the gradient and nothing is kept; `nesterov` looks ahead: theta <- theta - lr (grad + momentum v).
+    With momentum 0 v is the gradient and nothing is kept; `nesterov` looks ahead:
+    theta <- theta - lr (grad + momentum v).
     """
 
     lr: LearningRate
@@ -165,7 +168,7 @@ class SGD(Optimizer):
 
 @elementwise
 def adagrad(xp, theta, grad, v, *, lr, eps):  # type: ignore[no-untyped-def]
-    """v' = v + grad^2; theta - lr grad / (sqrt(v') + eps)."""
+    """V' = v + grad^2; theta - lr grad / (sqrt(v') + eps)."""
     v = v + grad**2
     return theta - lr * grad / (xp.sqrt(v) + eps), v
 
@@ -188,7 +191,7 @@ class Adagrad(Optimizer):
 
 @elementwise
 def rmsprop(xp, theta, grad, v, *, lr, rho, one_minus_rho, eps):  # type: ignore[no-untyped-def]
-    """v' = rho v + (1 - rho) grad^2; theta - lr grad / (sqrt(v') + eps)."""
+    """V' = rho v + (1 - rho) grad^2; theta - lr grad / (sqrt(v') + eps)."""
     v = flushed(xp, rho * v + one_minus_rho * grad**2, 1e-36)
     return theta - lr * grad / (xp.sqrt(v) + eps), v
 
@@ -223,7 +226,7 @@ def adam(xp, theta, grad, m, v, *, lr, keep, beta1, one_minus_beta1, beta2, one_
 
 @dataclass(frozen=True)
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay: theta <- (1 - lr weight_decay) theta before the step (Loshchilov & Hutter, 2019).
+    """Adam with decoupled decay: theta <- (1 - lr weight_decay) theta before the step (Loshchilov & Hutter, 2019).
 
     Biases and normalisations do not decay.
     """
@@ -289,7 +292,9 @@ def get(optimizer: Any) -> Optimizer:
             raise ValueError(unknown("optimizer", optimizer, OPTIMIZERS))
         return SGD(0.01) if optimizer == "sgd" else OPTIMIZERS[optimizer]()  # type: ignore[call-arg]
     if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
-        raise TypeError(f"the optimizer is the class {optimizer.__name__}, not an instance: write {optimizer.__name__}(...)")
+        raise TypeError(
+            f"the optimizer is the class {optimizer.__name__}, not an instance: write {optimizer.__name__}(...)"
+        )
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"an optimizer is a name or an Optimizer, got {optimizer!r}")
     rate(optimizer.lr, 0)

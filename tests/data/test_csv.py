@@ -64,11 +64,17 @@ def test_cells_and_line_numbers(read, data, columns, lines):
         (b"\xff\xfea\0,\0b\0\n\0", "line 1: expected UTF-8, this looks like UTF-16"),
         ("a,b\n1,2\n".encode("utf-16-be"), "line 1: expected UTF-8, this looks like UTF-16"),
         ("price,size\n1,2\n".encode("utf-32"), "line 1: expected UTF-8, this looks like UTF-16"),
-        (b"a,b\n1,caf\xe9\n", "line 2: expected UTF-8, got the byte 0xe9 at position 6; this looks like Latin-1"),
+        (
+            b"a,b\n1,caf\xe9\n",
+            "line 2: expected UTF-8, got the byte 0xe9 at position 6; this looks like Latin-1",
+        ),
         (b"a,b\n1,2\n3,\xed\xa0\x80\n", "line 3: expected UTF-8, got the byte 0xed at position 3"),
         (b"a,b\n1,x\0y\n", "line 2: holds a NUL character at position 4"),
         (b"\0", "line 1: holds a NUL character at position 1"),
-        (b'a,b\n1,2\n3,"x\n5,6\n', r'line 3: a quote \("\) opens in the row that begins here and never closes'),
+        (
+            b'a,b\n1,2\n3,"x\n5,6\n',
+            r'line 3: a quote \("\) opens in the row that begins here and never closes',
+        ),
         (b'a,b\n1,"x"y\n', "line 2: not a row of CSV: ',' expected after '\"'"),
     ],
 )
@@ -124,9 +130,9 @@ def test_an_endless_row_is_refused_with_little_memory(monkeypatch, piece):
 def test_a_stream_is_read_under_its_name():
     stream = io.StringIO("\ufeffa,b\n1,2\n")
     assert dict(read_csv(stream, name="<stdin>").columns) == {"a": ["1"], "b": ["2"]}
-    with pytest.raises(DataError, match="^<stdin>, line 2: expected 2 cells"):
+    with pytest.raises(DataError, match=r"^<stdin>, line 2: expected 2 cells"):
         read_csv(io.StringIO("a,b\n1\n"), name="<stdin>")
-    with pytest.raises(DataError, match="^<stream>: expected a header"):
+    with pytest.raises(DataError, match=r"^<stream>: expected a header"):
         read_csv(io.StringIO(""))
 
 
@@ -193,7 +199,8 @@ def written(columns):
 
 
 @pytest.mark.parametrize(
-    "cell", ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "-", "=1", "+1_0", '=a,"b"']
+    "cell",
+    ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "-", "=1", "+1_0", '=a,"b"'],
 )
 def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe(cell):
     rows = list(csv.reader(io.StringIO(written({cell: [cell]}), newline="")))
@@ -250,13 +257,21 @@ def reads_or_refuses(path, data):
 
 
 @FUZZ
-@given(start=st.sampled_from([b"", b"a,b\n1,2\n", b"a\n", b"\xef\xbb\xbf", b"\xff\xfe"]), rest=st.binary(max_size=80))
+@given(
+    start=st.sampled_from([b"", b"a,b\n1,2\n", b"a\n", b"\xef\xbb\xbf", b"\xff\xfe"]),
+    rest=st.binary(max_size=80),
+)
 def test_any_bytes_are_read_or_refused(tmp_path, start, rest):
     reads_or_refuses(tmp_path / "fuzz.csv", start + rest)
 
 
 @FUZZ
-@given(st.lists(st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\r\n", b"\0", b"\xe9", b"x" * 51, b" "]), max_size=30))
+@given(
+    st.lists(
+        st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\r\n", b"\0", b"\xe9", b"x" * 51, b" "]),
+        max_size=30,
+    )
+)
 def test_any_arrangement_of_csv_pieces_is_read_or_refused(tmp_path, pieces):
     reads_or_refuses(tmp_path / "fuzz.csv", b"h,i\n" + b"".join(pieces))
 
@@ -272,4 +287,6 @@ def test_what_is_written_reads_back_but_for_the_apostrophe(rows):
     for name, cells in (("left", left), ("right", right)):
         for got, cell in zip(table.columns[name], cells, strict=True):
             assert got in (cell, f"'{cell}")
-            assert csvfile.number(got) is not None or not got.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+            assert csvfile.number(got) is not None or not got.startswith(
+                ("=", "+", "-", "@", "\t", "\r", "\n")
+            )

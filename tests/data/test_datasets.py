@@ -13,7 +13,12 @@ from xmlp.data import datasets
 from xmlp.errors import DataError
 
 FILES = importlib.resources.files("xmlp.data") / "files"
-NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 def write_idx(path, array, packed=False):
@@ -53,7 +58,12 @@ def places(tmp_path, monkeypatch):
 def test_digits_have_the_known_shape_range_and_class_counts():
     x_train, y_train, x_test, y_test = data.load("digits")
     assert (x_train.shape, x_test.shape) == ((3823, 64), (1797, 64))
-    assert (x_train.dtype, y_train.dtype, x_test.dtype, y_test.dtype) == (np.uint8, np.int64, np.uint8, np.int64)
+    assert (x_train.dtype, y_train.dtype, x_test.dtype, y_test.dtype) == (
+        np.uint8,
+        np.int64,
+        np.uint8,
+        np.int64,
+    )
     assert (x_train.min(), x_train.max(), x_test.min(), x_test.max()) == (0, 16, 0, 16)
     assert np.bincount(y_train).tolist() == [376, 389, 380, 389, 387, 376, 377, 387, 380, 382]
     assert len(np.bincount(y_test)) == 10
@@ -92,12 +102,13 @@ def test_digits_are_fast_to_load():
 
 
 def test_an_unknown_name_is_corrected():
-    with pytest.raises(ValueError, match="unknown data set 'fashionmnist'. Did you mean 'fashion-mnist'"):
+    with pytest.raises(ValueError, match=r"unknown data set 'fashionmnist'. Did you mean 'fashion-mnist'"):
         data.load("fashionmnist")
 
 
 @pytest.mark.skipif(
-    not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
+    not Path("/usr/share/datasets/fashion-mnist").is_dir(),
+    reason="Debian's dataset-fashion-mnist is not installed",
 )
 def test_fashion_mnist_of_the_system(monkeypatch):
     monkeypatch.delenv("XMLP_DATA", raising=False)
@@ -135,7 +146,9 @@ def test_the_cache_folder_is_below_home_by_default(places, monkeypatch, tmp_path
     assert data.load("mnist").x_train[0, 0] == 5
 
 
-@pytest.mark.parametrize(("name", "remedy"), [("mnist", "CC BY-SA"), ("fashion-mnist", "apt install dataset-fashion-mnist")])
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("mnist", "CC BY-SA"), ("fashion-mnist", "apt install dataset-fashion-mnist")]
+)
 def test_absent_files_are_an_error_that_lists_places_and_remedy(places, name, remedy):
     write_set(places[1])
     (places[1] / NAMES[0]).unlink()
@@ -155,7 +168,10 @@ def test_absent_files_are_an_error_that_lists_places_and_remedy(places, name, re
         ({"train_labels": np.array([0, 10, 3, 11])}, "expected labels of 0 to 9, got 10 in row 1"),
         ({"train_labels": np.array([0, 1, 3])}, "a uint8 label for each of 4 pictures, got \\(3,\\)"),
         ({"t10k_labels": np.array([[0], [1]])}, "a uint8 label for each of 2 pictures"),
-        ({"train_images": np.zeros((4, 32, 32))}, "expected pictures \\(N, 28, 28\\) uint8, got \\(4, 32, 32\\)"),
+        (
+            {"train_images": np.zeros((4, 32, 32))},
+            "expected pictures \\(N, 28, 28\\) uint8, got \\(4, 32, 32\\)",
+        ),
         ({"train_images": np.zeros((0, 28, 28)), "train_labels": np.zeros(0)}, "expected pictures"),
     ],
 )

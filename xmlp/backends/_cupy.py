@@ -1,10 +1,7 @@
 """CuPy: a CUDA device. Importing CuPy needs no driver, so what counts is an allocation that succeeds."""
 
-from typing import Any
-
 import array_api_compat.cupy as xp
 import cupy
-import numpy as np
 
 from xmlp.backends.base import Array, Backend, HostArray
 from xmlp.errors import BackendError

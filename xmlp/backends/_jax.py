@@ -18,7 +18,7 @@ class JaxBackend(Backend):
     in_place = False
 
     def __init__(self, device: str | None, dtype: str):
-        if dtype == "float64" and not jax.config.jax_enable_x64:
+        if dtype == "float64" and not jax.config.read("jax_enable_x64"):
             raise BackendError(
                 'jax computes in float32 unless told otherwise: call jax.config.update("jax_enable_x64", True) '
                 "at the start of the program, or set JAX_ENABLE_X64=1"
@@ -41,7 +41,8 @@ class JaxBackend(Backend):
         return str(next(iter(array.devices())))
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return jax.jit(function)
+        jitted: Callable[..., Any] = jax.jit(function)
+        return jitted
 
     def index(self, n: int) -> Array:
         with jax.ensure_compile_time_eval():  # what is kept between calls must not be a symbol of one trace

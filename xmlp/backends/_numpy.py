@@ -1,7 +1,5 @@
 """NumPy: the CPU of this machine."""
 
-from typing import Any
-
 import array_api_compat.numpy as xp
 import numpy as np
 

@@ -3,8 +3,6 @@
 Its devices are simulated. The default here is `device1`, which refuses what the plain CPU device lets pass.
 """
 
-from typing import Any
-
 import array_api_strict as xp
 import numpy as np
 

@@ -1,7 +1,5 @@
 """PyTorch tensors, through array-api-compat. Autograd is not used: results never require gradients."""
 
-from typing import Any
-
 import array_api_compat.torch as xp
 import numpy as np
 import torch

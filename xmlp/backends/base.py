@@ -148,7 +148,9 @@ def cast(array: HostArray, dtype: str) -> HostArray:
         if lost.any():
             at = np.unravel_index(int(lost.argmax()), array.shape)
             where = ", ".join(map(str, at))
-            raise ValueError(f'{array[at]} at index {where} does not fit in {dtype}. Scale the data or use dtype="float64".')
+            raise ValueError(
+                f'{array[at]} at index {where} does not fit in {dtype}. Scale the data or use dtype="float64".'
+            )
     return result
 
 

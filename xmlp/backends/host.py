@@ -20,7 +20,9 @@ def host_array(value: Any, what: str) -> HostArray:
         For masked arrays, text, ragged lists.
     """
     if isinstance(value, np.ma.MaskedArray):
-        raise ValueError(f"{what} is a masked array; its mask would be lost. Fill it or drop the rows: {what}.filled(...)")
+        raise ValueError(
+            f"{what} is a masked array; its mask would be lost. Fill it or drop the rows: {what}.filled(...)"
+        )
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{what} is a sparse matrix; pass {what}.toarray() if it fits in memory")
     if hasattr(value, "to_numpy"):
@@ -70,4 +72,6 @@ def check_finite(array: HostArray, what: str) -> None:
     bad = ~np.isfinite(array)
     at = np.unravel_index(int(bad.argmax()), array.shape)
     place = f"row {at[0]}" + (f", column {at[1]}" if len(at) > 1 else "") if at else "it"
-    raise ValueError(f"{what} contains NaN or infinity: {array[at]} in {place}, {int(bad.sum())} in all. Drop or fill them.")
+    raise ValueError(
+        f"{what} contains NaN or infinity: {array[at]} in {place}, {int(bad.sum())} in all. Drop or fill them."
+    )

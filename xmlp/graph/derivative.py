@@ -4,12 +4,13 @@
 in the operation's arguments and its own result `f`. An absent entry is a derivative of zero.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from xmlp.graph.node import FLOAT, Node, array, by_cases, const, make, substitute, walk
 from xmlp.graph.trace import TRACE as xp
-from xmlp.graph.trace import Traced
+from xmlp.graph.trace import Traced, node_of
 
 PARTIALS: dict[str, tuple[Callable[..., Any] | None, ...]] = {
     "add": (lambda a, b, f: 1.0, lambda a, b, f: 1.0),
@@ -33,7 +34,7 @@ PARTIALS: dict[str, tuple[Callable[..., Any] | None, ...]] = {
 
 
 def differentiate(output: Node, variable: Node) -> Node:
-    """d output / d variable, simplified."""
+    """D output / d variable, simplified."""
     return by_cases(_forward(output, variable) or const(0.0))
 
 
@@ -50,22 +51,30 @@ def _forward(output: Node, variable: Node) -> Node | None:
 
 
 def _chain(node: Node, derivative_of: Callable[[Node], Node | None]) -> Node | None:
+    total: Node | None = None
+    for arg, outer in _partials(node):
+        inner = derivative_of(arg)
+        if inner is not None:
+            term = make("multiply", outer(), inner)
+            total = term if total is None else make("add", total, term)
+    return total
+
+
+def _partials(node: Node) -> Iterator[tuple[Node, Callable[[], Node]]]:
+    """The arguments on which `node` depends smoothly, and the partial derivative with respect to each."""
     if node.origin is not None:  # the author called another formula here: use its own derivative
         formula, args = node.origin
-        partials = [lambda *_, name=name: formula.partial(name).inline(args) for name in formula.arrays]
-    else:
-        args = node.args
-        partials = list(PARTIALS.get(node.op, ()))
-    total: Node | None = None
-    for arg, partial in zip(args, partials, strict=False):
-        inner = derivative_of(arg) if partial is not None else None
-        if inner is None or partial is None:
-            continue
-        outer = partial(*(Traced(a) for a in args), Traced(node))
-        outer = outer.node if isinstance(outer, Traced) else outer if isinstance(outer, Node) else const(outer)
-        term = make("multiply", outer, inner)
-        total = term if total is None else make("add", total, term)
-    return total
+        for name, arg in zip(formula.arrays, args, strict=True):
+            yield arg, partial(formula.partial_at, name, args)
+        return
+    symbols = [*map(Traced, node.args), Traced(node)]
+    for arg, rule in zip(node.args, PARTIALS.get(node.op, ()), strict=False):
+        if rule is not None:
+            yield arg, partial(_apply, rule, symbols)
+
+
+def _apply(rule: Callable[..., Any], symbols: list[Traced]) -> Node:
+    return node_of(rule(*symbols))
 
 
 def in_terms_of_output(output: Node, derivative: Node, variable: Node) -> Node:
@@ -89,9 +98,7 @@ def in_terms_of_output(output: Node, derivative: Node, variable: Node) -> Node:
     if any(abs(c0 + c1 * f + c2 * f * f - d) > 1e-13 * max(1.0, abs(d)) for f, d in samples):
         return derivative
     f = Traced(output)
-    if c0 == 0 and c2 == -c1:
-        return (c1 * (f * (1.0 - f))).node
-    return (c0 + c1 * f + c2 * f**2).node
+    return node_of(c1 * (f * (1.0 - f)) if c0 == 0 and c2 == -c1 else c0 + c1 * f + c2 * f**2)
 
 
 _POINTS = (-1.0, 0.25, 1.5, *(-4.05 + 0.3 * k for k in range(28)))

@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 
 from xmlp.graph.derivative import OUTPUT, differentiate, in_terms_of_output, through_output
 from xmlp.graph.graph import Array, Graph
-from xmlp.graph.node import INT, FLOAT, Node, array, scalar, substitute, walk
+from xmlp.graph.node import FLOAT, INT, Node, array, scalar, substitute, walk
 from xmlp.graph.trace import TRACE, Traced, node_of
 
 
@@ -73,19 +73,21 @@ class Formula:
         return self.evaluate(array_namespace(*arrays), *arrays, **scalars)
 
     def evaluate(self, xp: Any, *arrays: Array, **scalars: float) -> Any:
-        """Value on arrays of namespace `xp`, one operation at a time. An array that the graph does not use may be None."""
+        """Value on arrays of namespace `xp`, one operation at a time; an array that is not used may be None."""
         outputs = self.graph.run(xp, self._checked(arrays), self._given(scalars))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _checked(self, arrays: Sequence[Any]) -> Sequence[Any]:
         if len(arrays) != len(self.arrays):
-            raise TypeError(f"{self.name} takes {len(self.arrays)} arrays ({', '.join(self.arrays)}), got {len(arrays)}")
+            raise TypeError(
+                f"{self.name} takes {len(self.arrays)} arrays ({', '.join(self.arrays)}), got {len(arrays)}"
+            )
         return arrays
 
-    def _given(self, scalars: Mapping[str, float]) -> dict[str, Any]:
+    def _given(self, scalars: Mapping[str, Any]) -> dict[str, Any]:
         if unknown := scalars.keys() - self.scalars.keys():
             raise TypeError(f"{self.name} has no scalar {sorted(unknown)}; it has {sorted(self.scalars) or 'none'}")
-        given = {**self.scalars, **scalars}
+        given: dict[str, Any] = {**self.scalars, **scalars}
         if missing := [k for k, v in given.items() if v is None]:
             raise TypeError(f"{self.name} needs the scalar {missing[0]!r}")
         return given
@@ -107,9 +109,9 @@ class Formula:
         replacements = {n: by_name[n.value] for n in inputs}
         return [substitute(o, replacements) for o in self.graph.outputs]
 
-    def inline(self, nodes: Sequence[Node]) -> Node:
-        """The first output with `nodes` for the array arguments."""
-        return self._inline(nodes, self._given({}))[0]
+    def partial_at(self, argument: str, nodes: Sequence[Node]) -> Node:
+        """The derivative with respect to `argument`, with `nodes` for the array arguments."""
+        return self.partial(argument)._inline(nodes, self._given({}))[0]
 
     def bind(self, **scalars: float) -> "Formula":
         """The same formula with other values of its scalars.
@@ -145,7 +147,7 @@ class Formula:
 
     @cached_property
     def pullback(self) -> "Formula":
-        """dx = dy f'(x), as a formula of (*arguments, output, dy); it reads the output instead of computing it again."""
+        """Dx = dy f'(x), as a formula of (*arguments, output, dy); it reads the output instead of computing it again."""
 
         def trace() -> list[Node]:
             slope = through_output(self.graph.outputs[0], self.derivative.graph.outputs[0])
@@ -178,10 +180,10 @@ def elementwise(function: Callable[..., Any]) -> Formula:
     ...     return xp.exp(-(x / width) ** 2)
     >>> bump(np.asarray([0.0, 1.0])).round(4).tolist()
     [1.0, 0.3679]
-    >>> print(bump.derivative.source)  # doctest: +NORMALIZE_WHITESPACE
+    >>> print(bump.derivative.source)
     dbump/dx(x, *, width):
         t0 = x / width
-        return -exp(-t0 ** 2) * 2 * t0 * 1 / width
+        return -(exp(-t0 ** 2) * 2 * t0 / width)
     """
     if isinstance(function, Formula):
         return function

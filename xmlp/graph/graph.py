@@ -121,4 +121,4 @@ def _function(node: Node, xp: Namespace) -> Callable[..., Array]:
         return lambda c, p, q, dtype: xp.where(c, xp.full_like(c, p, dtype=dtype), q)
     if node.op == "pow" and node.args[1].op == "const" and node.args[1].value in (2, 3):
         return (lambda x, _: x * x) if node.args[1].value == 2 else (lambda x, _: x * x * x)
-    return _OPERATORS.get(node.op) or getattr(xp, node.op)  # type: ignore[no-any-return]
+    return _OPERATORS.get(node.op) or getattr(xp, node.op)

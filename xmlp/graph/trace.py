@@ -50,7 +50,6 @@ class Traced:
     """A symbol that stands for an array while a formula is traced: operators extend the graph."""
 
     __slots__ = ("node",)
-    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, node: Node):
         self.node = node
@@ -67,7 +66,7 @@ class Traced:
     __rshift__, __rrshift__ = _binary("bitwise_right_shift")
     __lt__, __gt__ = _binary("less")[0], _binary("greater")[0]
     __le__, __ge__ = _binary("less_equal")[0], _binary("greater_equal")[0]
-    __eq__, __ne__ = _binary("equal")[0], _binary("not_equal")[0]  # type: ignore[assignment]
+    __eq__, __ne__ = _binary("equal")[0], _binary("not_equal")[0]
 
     def __neg__(self) -> "Traced":
         return build("negative", self)
@@ -115,13 +114,13 @@ class TraceNamespace:
     bool = BOOL
     pi, e, inf, nan = 3.141592653589793, 2.718281828459045, float("inf"), float("nan")
 
-    def astype(self, x: Traced, dtype: str, /, *, copy: "bool | None" = None) -> Traced:
+    def astype(self, x: Traced, dtype: str, /) -> Traced:
         if dtype not in (FLOAT, INT):
             refuse(f"astype in a formula converts to the dtype of another argument or to xp.int32, got {dtype!r}")
         return x if x.dtype == dtype else build(f"astype_{dtype}", x)
 
     def square(self, x: Traced, /) -> Traced:
-        return x * x
+        return build("pow", x, 2)
 
     def __getattr__(self, name: str) -> Callable[..., Traced]:
         if name.startswith("__"):

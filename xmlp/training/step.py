@@ -28,12 +28,12 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The data of a step: rows `index` of x, y and weights, or all rows if it is None."""
+    """The data of a step: the numbered `rows` of x, y and weights, or all of them if it is None."""
 
     x: Array
     y: Array
     weights: Array | None
-    index: Array | None
+    rows: Array | None
 
 
 @elementwise
@@ -58,8 +58,8 @@ class Step:
     l1, l2 : float
         Penalties l1 sum |w| + l2 sum w^2 of the decayed parameters, added to the loss.
     clip_norm : float, optional
-        Bound on the norm of the whole gradient (Pascanu et al., 2013). A step whose norm is not finite changes nothing and
-        is counted.
+        Bound on the norm of the whole gradient (Pascanu et al., 2013). A step whose norm is not finite changes nothing
+        and is counted.
     """
 
     network: Network
@@ -111,10 +111,10 @@ class Step:
 
     def _taken(self, xp: Any, batch: Batch) -> tuple[Array, Array, Array | None]:
         dtype = self.network.backend.float_dtype
-        x, y, weights, index = batch
-        if index is not None:
-            x, y = xp.take(x, index, axis=0), xp.take(y, index, axis=0)
-            weights = None if weights is None else xp.take(weights, index, axis=0)
+        x, y, weights, rows = batch
+        if rows is not None:
+            x, y = xp.take(x, rows, axis=0), xp.take(y, rows, axis=0)
+            weights = None if weights is None else xp.take(weights, rows, axis=0)
         return (x if x.dtype == dtype else xp.astype(x, dtype)), y, weights
 
     def _penalized(self, xp: Any, theta: Array, grad: Array) -> tuple[Array | float, Array]:

@@ -205,7 +205,9 @@ class Trainer:
         validation = None
         if y is None and not hasattr(x, "shape"):
             if sample_weight is not None or class_weight is not None or validation_split:
-                raise ValueError("with an iterable of batches, weights come in the batches and validation_split has no rows")
+                raise ValueError(
+                    "with an iterable of batches, weights come in the batches and validation_split has no rows"
+                )
             source: _Rows | _Stream = _Stream(x, self)
         else:
             data, held = self._prepared(x, y, validation_split, sample_weight, class_weight)
@@ -239,7 +241,9 @@ class Trainer:
             if self._stop:
                 break
         if batches == 0:
-            raise ValueError(f"the iterable of batches gave none in epoch {self.epoch + 1}; pass one that can be gone through again")
+            raise ValueError(
+                f"the iterable of batches gave none in epoch {self.epoch + 1}; pass one that can be gone through again"
+            )
         row = self._measured(sums, batches, before)
         row["lr"] = rate(self.optimizer.lr, self.steps - 1)
         size = max(batch_size, 1024)
@@ -254,16 +258,18 @@ class Trainer:
 
     def _measured(self, sums: tuple[Array, ...], batches: int, before: tuple[Any, ...]) -> dict[str, float]:
         """The epoch's sums, read from the device: the one crossing of an epoch."""
-        total, weight, cost, skipped = (float(v) for v in self.network.backend.to_host(self.network.backend.xp.stack(sums)))
+        backend = self.network.backend
+        total, weight, cost, skipped = map(float, backend.to_host(backend.xp.stack(sums)))
         finite = math.isfinite(total) and math.isfinite(cost)
         if not finite or (skipped and self.on_nonfinite == "raise"):
-            steps, self._slots = self.steps, self._slots
+            steps, loss = self.steps, total / weight if weight else math.nan
             self._restore(before)
             raise DivergenceError(
-                f"training diverged in epoch {self.epoch + 1}, before step {steps}: the loss is {total / max(weight, 1e-300):g}. "
+                f"training diverged in epoch {self.epoch + 1}, by step {steps}: the loss is {loss:g}. "
                 "The state before this epoch is restored. Lower the learning rate, or set clip_norm.",
-                step=steps, loss=total / max(weight, 1e-300),
-            )  # fmt: skip
+                step=steps,
+                loss=loss,
+            )
         row = {"loss": total / weight if self.loss.reduction == "mean" else total}
         if self._pure.l1 or self._pure.l2:
             row["penalty"] = cost / batches
@@ -359,7 +365,11 @@ class Trainer:
         if labels.ndim != 1 or (labels != np.round(labels)).any():
             raise ValueError("class_weight needs integer class labels as y; use sample_weight instead")
         labels = labels.astype(np.int64)
-        base = np.ones(len(labels)) if data.weights is None else self.network.backend.to_host(data.weights).astype(np.float64)
+        base = (
+            np.ones(len(labels))
+            if data.weights is None
+            else self.network.backend.to_host(data.weights).astype(np.float64)
+        )
         if class_weight == "balanced":
             counts = np.bincount(labels, weights=base)
             present = counts > 0
@@ -387,7 +397,7 @@ class _Rows:
         rows = self.data.x.shape[0]
         order = self.backend.from_host(batch_order(rows, self.seed, number, self.shuffle), "int32")
         for start in range(0, rows, self.batch_size):
-            yield self.data._replace(index=order[start : min(start + self.batch_size, rows)])
+            yield self.data._replace(rows=order[start : min(start + self.batch_size, rows)])
 
 
 class _Stream:
@@ -395,7 +405,9 @@ class _Stream:
 
     def __init__(self, batches: Iterable[Any], trainer: Trainer):
         if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, dict)):
-            raise TypeError(f"fit takes arrays x and y, or an iterable of batches (x, y); got x of {type(batches).__name__}, no y")
+            raise TypeError(
+                f"fit takes arrays x and y, or an iterable of batches (x, y); got x of {type(batches).__name__}, no y"
+            )
         self.batches, self.trainer = batches, trainer
 
     def epoch(self, number: int) -> Iterator[Batch]:
@@ -417,7 +429,7 @@ def _line(epoch: int, history: History) -> str:
 
 
 def fit(network: Network, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = "adam", **kw: Any) -> History:
-    """`Trainer(network, ...).fit(x, y, ...)` with the keywords of both; the loss follows from the targets if not given."""
+    """`Trainer(network, ...).fit(x, y, ...)` with the keywords of both; a loss not given follows from the targets."""
     names = ("metrics", "callbacks", "seed", "l1", "l2", "clip_norm", "on_nonfinite")
     of_trainer = {name: kw.pop(name) for name in names if name in kw}
     trainer = Trainer(network, loss=loss or _fitting_loss(network, y), optimizer=optimizer, **of_trainer)
@@ -425,7 +437,7 @@ def fit(network: Network, x: Any, y: Any = None, *, loss: Any = None, optimizer:
 
 
 def _fitting_loss(network: Network, y: Any) -> str:
-    """Softmax cross-entropy for integer labels of several classes, what the output activation asks for, else squares."""
+    """What the output activation asks for, softmax cross-entropy for labels of several classes, else squared error."""
     if network.link == "sigmoid":
         return "binary_cross_entropy"
     if network.link == "softmax":
