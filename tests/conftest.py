@@ -16,6 +16,7 @@ import pytest
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 
 import xmlp
+from xmlp.backends import Backend
 from xmlp.errors import BackendError
 
 LIBRARIES = ("numpy", "array-api-strict", "torch", "jax", "cupy")
@@ -35,7 +36,7 @@ class Mode:
     def __str__(self) -> str:
         return self.name
 
-    def backend(self, dtype: str = "float32") -> xmlp.backends.Backend:
+    def backend(self, dtype: str = "float32") -> Backend:
         return xmlp.backend(self.library, device=self.device, dtype=dtype)
 
     def put(self, array: Any, dtype: str | None = "float32") -> Any:

@@ -4,12 +4,13 @@ An initialiser is called with a NumPy generator and a shape; for a matrix (..., 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from xmlp.backends import seeds
 from xmlp.errors import unknown
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]]
@@ -98,3 +99,19 @@ def get(initializer: "str | float | Initializer") -> Initializer:
     if not callable(initializer):
         raise TypeError(f"an initializer is a name, a number or a callable (rng, shape) -> array, got {initializer!r}")
     return initializer
+
+
+def draw(
+    wanted: "Iterable[tuple[str | float | Initializer, tuple[int, ...], tuple[int, str]]]", seed: int
+) -> np.ndarray[Any, Any]:
+    """Initial values of (initializer, shape, (layer, name)) one after another, as one float64 vector.
+
+    Each array has a generator of its own, so that adding a layer leaves the others as they were.
+    """
+    pieces = [np.empty(0)]
+    for initializer, shape, (layer, name) in wanted:
+        drawn = np.asarray(get(initializer)(seeds.generator(seed, "weights", layer, *name.encode()), shape))
+        if drawn.shape != shape:
+            raise ValueError(f"the initializer of layer {layer}, {name}, gave the shape {drawn.shape} instead of {shape}")
+        pieces.append(drawn.reshape(-1))
+    return np.concatenate(pieces, dtype=np.float64)

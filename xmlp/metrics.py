@@ -118,7 +118,7 @@ def precision(
         True and predicted labels: 0 and 1, classes from 0, or a matrix of 0 and 1, a label for each output.
     average : {"auto", "macro", "micro", "weighted", None}
         "macro": mean over the classes (those that occur, or all outputs); "micro": numerators and
-        denominators are summed over the classes first; "weighted": mean weighted by how often a class is true;
+        denominators are summed over the classes first; "weighted": weighted by how often a class is true;
         None: a list with a number for each class; "auto": that of class 1 if there are two, else "macro".
     classes : int, optional
         The number of classes; by default one more than the largest label, and at least 2.

@@ -99,25 +99,11 @@ class Network:
         self._sites = [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
         self._body, self._output_link = _without_link(self.layers)
         self.link = self._output_link
-        self._theta = self._initial(self.layout)
-        self._stats = self._initial(self._stats_layout)
+        self._theta = self.backend.from_host(self.layout.initial(self.seed))
+        self._stats = self.backend.from_host(self._stats_layout.initial(self.seed))
         self._inputs = Inputs(self.backend, in_features)
         learning = [i for i, spec in enumerate(specs) if spec]
         self._first_learning = learning[0] if learning else 0
-
-    def _initial(self, layout: Layout) -> Array:
-        """The initial vector, drawn on the host: each array from a generator of its own."""
-        from xmlp.initializers import get as initializer
-
-        pieces = []
-        for layer, name, spec, *_ in layout.slots:
-            rng = seeds.generator(self.seed, "weights", layer, *name.encode())
-            drawn = initializer(spec.initializer)(rng, spec.shape)
-            if tuple(drawn.shape) != spec.shape:
-                raise ValueError(f"the initializer of layer {layer} {name} gave {drawn.shape} instead of {spec.shape}")
-            pieces.append(drawn.reshape(-1))
-        flat = pieces[0].__array_namespace__().concat(pieces) if pieces else []
-        return self.backend.from_host(flat)
 
     # --- what it is ---------------------------------------------------------------------------------------------------
 
@@ -313,7 +299,8 @@ class Network:
             if thresholds is not None:
                 raise ValueError("thresholds belong to a sigmoid link; a softmax decides for the largest output")
             y = self.predict(x, batch_size)
-            return _namespace(y).argmax(y, axis=-1)
+            xp = _namespace(y)
+            return xp.argmax(y, axis=-1)
         p = self.predict_proba(x, batch_size)
         xp = _namespace(p)
         limits = self._inputs.thresholds(0.5 if thresholds is None else thresholds, self.out_features)

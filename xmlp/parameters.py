@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
-from xmlp.initializers import Initializer, get
+from xmlp.initializers import Initializer, draw, get
 
 Array = Any
 
@@ -97,6 +97,10 @@ class Layout:
     def decayed(self) -> tuple[Group, ...]:
         """The groups that weight decay and penalties act on."""
         return tuple(g for g in self.groups if g.decay and g.lr_scale and g.stop > g.start)
+
+    def initial(self, seed: int) -> Array:
+        """The initial vector on the host, float64: each array from a generator of its own."""
+        return draw([(s.spec.initializer, s.spec.shape, (s.layer, s.name)) for s in self.slots], seed)
 
     def sizes(self) -> list[int]:
         """Number of parameters of each layer."""

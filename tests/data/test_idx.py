@@ -62,6 +62,7 @@ GOOD = idx(np.arange(6, dtype=np.uint8).reshape(2, 3))
         (b"", "got an empty file"),
         (b"\0\0\x08", "got 00 00 08"),
         (b"PK\x03\x04", "got 50 4b 03 04"),
+        (b"\0\x01\x08\x01\0\0\0\0", "got 00 01 08 01"),
         (b"\0\0\x0a\x01\0\0\0\0", "got 00 00 0a 01"),
         (b"\0\0\x08\0\x01", "got 00 00 08 00"),
         (b"\0\0\x08\xff", "got 00 00 08 ff"),

@@ -77,7 +77,7 @@ class Graph:
     def run(self, xp: Namespace, arrays: Sequence[Array], scalars: Mapping[str, Any]) -> tuple[Array, ...]:
         """The outputs for arrays of namespace `xp`, one operation at a time; arrays that are not used may be None."""
         template, _, outputs = self._program
-        values = template.copy()
+        values = list(template)
         values[: len(arrays)] = arrays
         for i, name in enumerate(self.scalars, len(arrays)):
             values[i] = scalars[name]

@@ -1,0 +1,141 @@
+"""Rules that the mathematics must keep, checked on the syntax tree.
+
+    python ci/lint.py [FILE ...]
+
+Layers, losses, optimizers, activations, the network and the step speak the Array API standard and nothing else; at
+the boundary (`inputs.py`, `backends/`, `data/`) NumPy may be met. Each rule has a name; `# lint: allow RULE - reason` on the line excuses it. With no files, the package is checked.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = Path(__file__).resolve().parent.parent / "xmlp"
+MATHEMATICS = (
+    "activations.py", "layers.py", "losses.py", "optimizers.py", "schedules.py", "parameters.py", "context.py",
+    "network.py", "training/step.py", "graph",
+)  # fmt: skip
+
+LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "scipy", "sklearn", "tensorflow"}
+
+# https://data-apis.org/array-api/2024.12: functions, constants, dtypes and inspection
+STANDARD = frozenset(
+    """
+    abs acos acosh add all any arange argmax argmin argsort asarray asin asinh astype atan atan2 atanh bitwise_and
+    bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor broadcast_arrays broadcast_to can_cast
+    ceil clip concat conj copysign cos cosh count_nonzero cumulative_prod cumulative_sum diff divide empty empty_like
+    equal exp expand_dims expm1 eye finfo flip floor floor_divide from_dlpack full full_like greater greater_equal
+    hypot iinfo imag isdtype isfinite isinf isnan less less_equal linspace log log10 log1p log2 logaddexp logical_and
+    logical_not logical_or logical_xor matmul matrix_transpose max maximum mean meshgrid min minimum moveaxis multiply
+    negative nextafter nonzero not_equal ones ones_like permute_dims positive pow prod real reciprocal remainder repeat
+    reshape result_type roll round searchsorted sign signbit sin sinh sort sqrt square squeeze stack std subtract sum
+    take take_along_axis tan tanh tensordot tile tril triu trunc unique_all unique_counts unique_inverse unique_values
+    unstack var vecdot where zeros zeros_like e inf nan newaxis pi bool int8 int16 int32 int64 uint8 uint16 uint32
+    uint64 float32 float64 complex64 complex128 isdtype __array_namespace_info__ __array_api_version__
+    """.split()
+)
+# allowed by the standard, but slow or synchronising on a device, or of a shape that depends on data
+BANNED = {
+    "clip": "synchronises on CuPy: minimum(maximum(x, low), high)",
+    "sign": "synchronises on CuPy: two comparisons in where",
+    "nonzero": "its shape depends on data",
+    "unique_all": "its shape depends on data",
+    "unique_counts": "its shape depends on data",
+    "unique_inverse": "its shape depends on data",
+    "unique_values": "its shape depends on data",
+    "mean": "of integers is not in the standard, and hides its division: sum(x) / n",
+    "std": "hides its formula",
+    "var": "hides its formula",
+}
+ARRAY_METHODS = frozenset(
+    """
+    sum mean max min argmax argmin astype reshape ravel flatten dot transpose copy item tolist fill clip squeeze cumsum
+    prod std var any all round sort repeat take nonzero swapaxes cpu numpy detach
+    """.split()
+)
+METHOD_OWNERS = {"xp", "self", "cls", "kw", "data", "values", "config", "custom", "known", "np", "activations", "given"}
+
+
+class Finding(NamedTuple):
+    path: str
+    line: int
+    rule: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.rule}: {self.text}"
+
+
+def check(source: str, path: str) -> list[Finding]:
+    """The findings in one file of the mathematics."""
+    tree = ast.parse(source)
+    allowed = {i: re.findall(r"lint: allow (\w+)", line) for i, line in enumerate(source.splitlines(), 1)}
+    found = (f for node in ast.walk(tree) for f in _findings(node))
+    return [Finding(path, line, rule, text) for line, rule, text in found if rule not in allowed.get(line, [])]
+
+
+def _findings(node: ast.AST) -> Iterator[tuple[int, str, str]]:
+    if isinstance(node, ast.Import):
+        for name in node.names:
+            if name.name.partition(".")[0] in LIBRARIES:
+                yield node.lineno, "library", f"imports {name.name}; take xp from the context"
+    elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in LIBRARIES:
+        yield node.lineno, "library", f"imports from {node.module}; take xp from the context"
+    elif isinstance(node, ast.Attribute) and _is_namespace(node.value):
+        if node.attr not in STANDARD:
+            yield node.lineno, "standard", f"xp.{node.attr} is not a name of the Array API standard 2024.12"
+        elif node.attr in BANNED:
+            yield node.lineno, "banned", f"xp.{node.attr} {BANNED[node.attr]}"
+    elif isinstance(node, ast.Call):
+        yield from _call(node)
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Compare):
+        yield node.lineno, "mask", "boolean indexing; use where"
+
+
+def _call(node: ast.Call) -> Iterator[tuple[int, str, str]]:
+    function = node.func
+    if not isinstance(function, ast.Attribute):
+        return
+    if _is_namespace(function.value):
+        if function.attr == "where" and len(node.args) == 1:
+            yield node.lineno, "mask", "where with one argument has a shape that depends on data"
+        if function.attr in ("sum", "max", "min", "concat", "stack", "take") and len(node.args) > 2 - (
+            function.attr not in ("take",)
+        ):
+            yield node.lineno, "keyword", f"xp.{function.attr} takes its axis by keyword"
+        return
+    root = function.value
+    while isinstance(root, (ast.Attribute, ast.Subscript, ast.Call)):
+        root = root.func if isinstance(root, ast.Call) else root.value
+    owner = root.id if isinstance(root, ast.Name) else ""
+    if function.attr in ARRAY_METHODS and owner not in METHOD_OWNERS:
+        yield node.lineno, "method", f".{function.attr}() is an array method; use xp.{function.attr}"
+
+
+def _is_namespace(node: ast.AST) -> bool:
+    """`xp`, or something whose attribute is xp, as in ctx.xp."""
+    return (isinstance(node, ast.Name) and node.id == "xp") or (isinstance(node, ast.Attribute) and node.attr == "xp")
+
+
+def files() -> list[Path]:
+    """The files of the mathematics."""
+    found = []
+    for name in MATHEMATICS:
+        path = PACKAGE / name
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return found
+
+
+def main() -> int:
+    paths = [Path(p) for p in sys.argv[1:]] or files()
+    findings = [f for p in paths for f in check(p.read_text(encoding="utf-8"), str(p))]
+    print(*findings, sep="\n" if findings else "")
+    print(f"{len(findings)} findings in {len(paths)} files of the mathematics")
+    return bool(findings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,338 @@
+"""The mathematics once more, from the textbooks and on complex numbers, to measure the library against.
+
+The derivative of an analytic f is Im f(x + ih) / h: with h = 1e-30 nothing is truncated and nothing cancels (Squire &
+Trapp, 1998). Branches are taken on the real part. From the library come the settings of its layers and losses, nothing
+else. Each layer, activation, loss and optimizer has a record in one of the tables `LAYER_DB`, `ACTIVATION_DB`,
+`LOSS_DB`, `OPTIMIZER_DB`, from which the tests are made.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xmlp import layers as la
+from xmlp import losses as lo
+from xmlp import optimizers as op
+
+Array = Any
+H = 1e-30
+
+
+# --- complex step ------------------------------------------------------------------------------------------------------
+
+
+def derivative(f: Callable[[Array], Array], x: Array) -> Array:
+    """f' of an elementwise function."""
+    return np.imag(f(np.asarray(x) + 1j * H)) / H
+
+
+def gradients(f: Callable[[list[Array]], Array], arrays: Sequence[Array]) -> list[Array]:
+    """The gradient of a scalar f with respect to each of `arrays`; f broadcasts over leading axes of any of them."""
+    found = []
+    for k, a in enumerate(arrays):
+        nudged = a + 1j * H * np.eye(a.size).reshape(a.size, *a.shape)
+        found.append(np.imag(f([*arrays[:k], nudged, *arrays[k + 1 :]])).reshape(a.shape) / H)
+    return found
+
+
+# --- activations -------------------------------------------------------------------------------------------------------
+
+
+def _gelu(z: Array) -> Array:
+    return z / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
+
+
+def _selu(z: Array) -> Array:
+    return 1.0507009873554805 * np.where(z.real > 0, z, 1.6732632423543772 * (np.exp(z) - 1))
+
+
+def _softplus(z: Array) -> Array:
+    return np.log(1 + np.exp(z))
+
+
+def _softmax(z: Array) -> Array:
+    return np.exp(z) / np.sum(np.exp(z), axis=-1, keepdims=True)
+
+
+def _clipped(z: Array, low: float, high: float) -> Array:
+    return np.where(z.real <= low, low, np.where(z.real >= high, high, z))
+
+
+@dataclass(frozen=True)
+class ActivationCase:
+    """f, and the derivative that is documented where f has none; at a kink f' from one side is accepted."""
+
+    f: Callable[..., Array]
+    kinks: Mapping[float, float] = field(default_factory=dict)
+    elementwise: bool = True
+
+
+ACTIVATION_DB = {
+    "identity": ActivationCase(lambda z: z),
+    "relu": ActivationCase(lambda z: np.where(z.real > 0, z, 0), {0.0: 0.0}),
+    "leaky_relu": ActivationCase(lambda z, alpha=0.01: np.where(z.real > 0, z, alpha * z), {0.0: 0.01}),
+    "elu": ActivationCase(lambda z, alpha=1.0: np.where(z.real > 0, z, alpha * (np.exp(z) - 1))),
+    "selu": ActivationCase(_selu, {0.0: 1.0507009873554805 * 1.6732632423543772}),
+    "softplus": ActivationCase(_softplus),
+    "sigmoid": ActivationCase(lambda z: 1 / (1 + np.exp(-z))),
+    "tanh": ActivationCase(np.tanh),
+    "gelu": ActivationCase(_gelu),
+    "silu": ActivationCase(lambda z: z / (1 + np.exp(-z))),
+    "mish": ActivationCase(lambda z: z * np.tanh(_softplus(z))),
+    "hard_sigmoid": ActivationCase(lambda z: _clipped(z / 6 + 0.5, 0, 1), {-3.0: 0.0, 3.0: 0.0}),
+    "hard_tanh": ActivationCase(lambda z: _clipped(z, -1, 1), {-1.0: 0.0, 1.0: 0.0}),
+    "softmax": ActivationCase(_softmax, elementwise=False),
+}
+
+
+# --- layers ------------------------------------------------------------------------------------------------------------
+
+
+def random_bits(count: int, first: int, second: int) -> Array:
+    """The hash behind dropout in Python integers modulo 2^32, read as signed numbers."""
+
+    def mix(h: int) -> int:
+        h ^= first & 0xFFFFFFFF
+        h = (h ^ (h >> 16)) * 0x7FEB352D % 2**32
+        h = (h ^ (second & 0xFFFFFFFF) ^ (h >> 15)) * 0x846CA68B % 2**32
+        return h ^ (h >> 16)
+
+    return np.asarray([mix(k) for k in range(count)], dtype=np.uint32).view(np.int32)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a layer stands: whether the network is training, the keys of its random bits, the path to the layer."""
+
+    training: bool
+    keys: Mapping[tuple[int, ...], tuple[int, int]]
+    path: tuple[int, ...]
+
+
+def _activate(function: Any, z: Array) -> Array:
+    return ACTIVATION_DB[function.name].f(z, **getattr(function, "scalars", {}))
+
+
+def _row(vector: Array) -> Array:
+    return vector[..., None, :]
+
+
+def _dense(layer: Any, p: Any, s: Any, x: Array, at: Place) -> Array:
+    return _activate(layer.activation, x @ p["W"] + (_row(p["b"]) if layer.use_bias else 0))
+
+
+def _dropout(layer: Any, p: Any, s: Any, x: Array, at: Place) -> Array:
+    if not at.training:
+        return x
+    rows, features = x.shape[-2:]
+    u = (random_bits(rows * features, *at.keys[at.path]).astype(np.float64) + 2.0**31) / 2.0**32
+    return np.where(u.reshape(rows, features) >= layer.rate, x / (1 - layer.rate), 0)
+
+
+def _normalized(x: Array, mean: Array, var: Array, layer: Any, p: Any) -> Array:
+    return _row(p["gamma"]) * (x - mean) / np.sqrt(var + layer.eps) + _row(p["beta"])
+
+
+def _over(axis: int, x: Array) -> tuple[Array, Array]:
+    mean = np.mean(x, axis=axis, keepdims=True)
+    return mean, np.mean((x - mean) ** 2, axis=axis, keepdims=True)
+
+
+def _batch_norm(layer: Any, p: Any, s: Any, x: Array, at: Place) -> Array:
+    return _normalized(x, *(_over(-2, x) if at.training else (s["mean"], s["var"])), layer, p)
+
+
+def _residual(layer: Any, p: Any, s: Any, x: Array, at: Place) -> Array:
+    parts = [[{k[2:]: v for k, v in named.items() if k[0] == str(i)} for i in range(len(layer.layers))] for named in (p, s)]
+    return x + _chain(layer.layers, *parts, x, at)
+
+
+_FORWARD: dict[str, Callable[[Any, Any, Any, Array, Place], Array]] = {
+    "Activation": lambda layer, p, s, x, at: _activate(layer.function, x),
+    "BatchNorm": _batch_norm,
+    "Dense": _dense,
+    "Dropout": _dropout,
+    "LayerNorm": lambda layer, p, s, x, at: _normalized(x, *_over(-1, x), layer, p),
+    "Residual": _residual,
+    "Standardize": lambda layer, p, s, x, at: (x - s["mean"]) / s["scale"],
+}
+
+
+def _chain(layers: Sequence[Any], params: Any, stats: Any, x: Array, at: Place) -> Array:
+    for i, layer in enumerate(layers):
+        here = Place(at.training, at.keys, (*at.path, i))
+        x = _FORWARD[type(layer).__name__](layer, params[i], stats[i], x, here)
+    return x
+
+
+def forward(network: Any, params: Any, x: Array, *, training: bool = False, keys: Any = ()) -> Array:
+    """The outputs of a network with other parameters and inputs, either of which may be complex."""
+    return _chain(network.layers, params, network.statistics, x, Place(training, dict(keys), ()))
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """Layers from 4 to 4 features around an activation, in training or not."""
+
+    layers: Callable[[str], list[Any]]
+    training: bool = False
+
+
+# a record's name begins with the class that it is about
+LAYER_DB = {
+    "Dense": LayerCase(lambda f: [la.Dense(4, activation=f)]),
+    "Dense without bias": LayerCase(lambda f: [la.Dense(4, activation=f, use_bias=False)]),
+    "Activation": LayerCase(lambda f: [la.Activation(f)]),
+    "BatchNorm": LayerCase(lambda f: [la.BatchNorm(), la.Activation(f)], training=True),
+    "BatchNorm in inference": LayerCase(lambda f: [la.BatchNorm(), la.Activation(f)]),
+    "LayerNorm": LayerCase(lambda f: [la.LayerNorm(), la.Activation(f)]),
+    "Dropout": LayerCase(lambda f: [la.Activation(f), la.Dropout(0.4)], training=True),
+    "Dropout in inference": LayerCase(lambda f: [la.Activation(f), la.Dropout(0.4)]),
+    "Residual": LayerCase(
+        lambda f: [la.Residual([la.Dense(5, activation=f), la.Dropout(0.3), la.Dense(4), la.BatchNorm()])], training=True
+    ),
+    "Residual in inference": LayerCase(lambda f: [la.Residual([la.Activation(f), la.Residual([la.LayerNorm()])])]),
+    "Standardize": LayerCase(lambda f: [la.Standardize(0.5, 2.0), la.Activation(f)]),
+}
+
+
+# --- losses ------------------------------------------------------------------------------------------------------------
+
+
+def _reals(rng: np.random.Generator, n: int, k: int) -> tuple[Array, Array]:
+    y = rng.normal(size=(n, k))
+    return y, y
+
+
+def _bits(rng: np.random.Generator, n: int, k: int) -> tuple[Array, Array]:
+    y = rng.integers(2, size=(n, k)).astype(np.float64)
+    return y, y
+
+
+def _labels(rng: np.random.Generator, n: int, k: int) -> tuple[Array, Array]:
+    y = rng.integers(k, size=n)
+    return y, np.eye(k)[y]
+
+
+def _simplex(rng: np.random.Generator, n: int, k: int) -> tuple[Array, Array]:
+    y = rng.dirichlet(np.ones(k), size=n)
+    return y, y
+
+
+def _signed(rng: np.random.Generator, n: int, k: int) -> tuple[Array, Array]:
+    y = rng.normal(0.3, 0.5, size=(n, k))
+    return y, y
+
+
+def _huber(d: Array, delta: float) -> Array:
+    size = np.where(d.real < 0, -d, d)
+    return np.where(size.real <= delta, d**2 / 2, delta * (size - delta / 2))
+
+
+def _binary(z: Array, y: Array) -> Array:
+    return -y * np.log(1 / (1 + np.exp(-z))) - (1 - y) * np.log(1 / (1 + np.exp(z)))
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """A loss, its terms at complex predictions and dense targets, its targets (as given, dense), its output activation."""
+
+    loss: Any
+    terms: Callable[[Array, Array], Array]
+    targets: Callable[[np.random.Generator, int, int], tuple[Array, Array]] = _reals
+    output: str | None = None
+
+
+# a record's name begins with the name in LOSSES
+LOSS_DB = {
+    "squared_error": LossCase(lo.SquaredError(), lambda p, y: (p - y) ** 2),
+    "squared_error, half": LossCase(lo.SquaredError(half=True), lambda p, y: (p - y) ** 2 / 2),
+    "absolute_error": LossCase(lo.AbsoluteError(), lambda p, y: np.where((p - y).real < 0, y - p, p - y)),
+    "huber": LossCase(lo.Huber(), lambda p, y: _huber(p - y, 1.0)),
+    "huber, delta": LossCase(lo.Huber(0.3), lambda p, y: _huber(p - y, 0.3)),
+    "binary_cross_entropy": LossCase(lo.BinaryCrossEntropy(), _binary, _bits),
+    "binary_cross_entropy, soft": LossCase(lo.BinaryCrossEntropy(soft_targets=True), _binary, _signed),
+    "binary_cross_entropy, probabilities": LossCase(
+        lo.BinaryCrossEntropy(False), lambda a, y: -y * np.log(a) - (1 - y) * np.log(1 - a), _bits, "sigmoid"
+    ),
+    "softmax_cross_entropy": LossCase(lo.SoftmaxCrossEntropy(), lambda z, y: -y * np.log(_softmax(z)), _labels),
+    "softmax_cross_entropy, rows": LossCase(lo.SoftmaxCrossEntropy(), lambda z, y: -y * np.log(_softmax(z)), _simplex),
+    "softmax_cross_entropy, soft": LossCase(
+        lo.SoftmaxCrossEntropy(soft_targets=True), lambda z, y: -y * np.log(_softmax(z)), _signed
+    ),
+    "softmax_cross_entropy, probabilities": LossCase(
+        lo.SoftmaxCrossEntropy(False), lambda p, y: -y * np.log(p), _labels, "softmax"
+    ),
+}
+
+
+def reduced(terms: Array, weights: Array | None, reduction: str) -> Array:
+    """The loss of a batch: the examples' sums of terms, weighted, added up or averaged."""
+    weights = np.ones(terms.shape[-2]) if weights is None else weights
+    total = np.sum(np.sum(terms, axis=-1) * weights, axis=-1)
+    return total / np.sum(weights) if reduction == "mean" else total
+
+
+# --- optimizers --------------------------------------------------------------------------------------------------------
+
+# Each is a function of one number: (parameter, gradients so far, oldest first) -> the next parameter. All history is
+# summed anew, as the papers' definitions have it, so that no recursion is shared with the library.
+
+
+def _decayed(values: Sequence[float], rate: float) -> float:
+    return sum(v * rate ** (len(values) - 1 - k) for k, v in enumerate(values))
+
+
+def _adam(lr: float, b1: float, b2: float, eps: float, decay: float = 0.0) -> Callable[..., float]:
+    def step(w: float, g: Sequence[float]) -> float:
+        m_hat = (1 - b1) * _decayed(g, b1) / (1 - b1 ** len(g))
+        v_hat = (1 - b2) * _decayed([x * x for x in g], b2) / (1 - b2 ** len(g))
+        return w - lr * decay * w - lr * m_hat / (v_hat**0.5 + eps)
+
+    return step
+
+
+@dataclass(frozen=True)
+class OptimizerCase:
+    """An optimizer, its step in plain numbers, and the class and settings of the same in torch.optim."""
+
+    optimizer: Any
+    step: Callable[[float, Sequence[float]], float]
+    torch: tuple[str, dict[str, Any]]
+
+
+# a record's name begins with the name in OPTIMIZERS
+OPTIMIZER_DB = {
+    "sgd": OptimizerCase(op.SGD(0.1), lambda w, g: w - 0.1 * g[-1], ("SGD", {"lr": 0.1})),
+    "sgd, momentum": OptimizerCase(
+        op.SGD(0.05, momentum=0.9), lambda w, g: w - 0.05 * _decayed(g, 0.9), ("SGD", {"lr": 0.05, "momentum": 0.9})
+    ),
+    "sgd, nesterov": OptimizerCase(
+        op.SGD(0.05, momentum=0.9, nesterov=True),
+        lambda w, g: w - 0.05 * (g[-1] + 0.9 * _decayed(g, 0.9)),
+        ("SGD", {"lr": 0.05, "momentum": 0.9, "nesterov": True}),
+    ),
+    "adagrad": OptimizerCase(
+        op.Adagrad(0.1, eps=1e-8),
+        lambda w, g: w - 0.1 * g[-1] / (sum(x * x for x in g) ** 0.5 + 1e-8),
+        ("Adagrad", {"lr": 0.1, "eps": 1e-8}),
+    ),
+    "rmsprop": OptimizerCase(
+        op.RMSProp(0.01, rho=0.9, eps=1e-6),
+        lambda w, g: w - 0.01 * g[-1] / ((0.1 * _decayed([x * x for x in g], 0.9)) ** 0.5 + 1e-6),
+        ("RMSprop", {"lr": 0.01, "alpha": 0.9, "eps": 1e-6}),
+    ),
+    "adam": OptimizerCase(op.Adam(0.02), _adam(0.02, 0.9, 0.999, 1e-8), ("Adam", {"lr": 0.02})),
+    "adam, other settings": OptimizerCase(
+        op.Adam(0.03, beta1=0.8, beta2=0.95, eps=1e-4),
+        _adam(0.03, 0.8, 0.95, 1e-4),
+        ("Adam", {"lr": 0.03, "betas": (0.8, 0.95), "eps": 1e-4}),
+    ),
+    "adamw": OptimizerCase(
+        op.AdamW(0.02, weight_decay=0.1),
+        _adam(0.02, 0.9, 0.999, 1e-8, 0.1),
+        ("AdamW", {"lr": 0.02, "weight_decay": 0.1}),
+    ),
+}

@@ -1,0 +1,57 @@
+"""The examples run and do what they say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def run(name, *args, **kw):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main(*args, **kw)
+
+
+def test_every_example_has_a_test():
+    source = Path(__file__).read_text(encoding="utf-8")
+    assert [p.stem for p in EXAMPLES.glob("*.py") if f'run("{p.stem}"' not in source] == []
+
+
+def test_absolute_value():
+    exact, learnt, line = run("absolute_value")
+    assert exact == 0
+    assert learnt < 0.02 < 0.3 < line
+
+
+def test_regression():
+    assert run("regression")["r2"] > 0.98
+
+
+def test_multilabel(capsys):
+    result = run("multilabel")
+    assert result["0.5 each"] > 0.93
+    printed = capsys.readouterr().out
+    assert "precision" in printed
+
+
+def test_custom(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    passed, before, after = run("custom")
+    assert passed
+    assert after < 0.05 * before
+    assert "same predictions after loading: True" in capsys.readouterr().out
+
+
+def test_two_backends():
+    assert run("two_backends") == 0
+
+
+def test_fashion_mnist():
+    try:
+        accuracy = run("fashion_mnist", rows=6000, epochs=2)
+    except FileNotFoundError as error:
+        pytest.skip(str(error).splitlines()[0])
+    assert accuracy > 0.75

@@ -1,0 +1,39 @@
+"""The lint of the mathematics finds nothing in the package, and each of its rules is seen to fire."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+spec = importlib.util.spec_from_file_location("lint", ROOT / "ci" / "lint.py")
+lint = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(lint)
+
+PLANTED = {
+    "library": ["import numpy as np", "from torch import nn", "import jax.numpy"],
+    "standard": ["y = xp.erf(x)", "y = ctx.xp.einsum('ij,jk', x, w)", "y = xp.concatenate([x])"],
+    "banned": ["y = xp.clip(x, 0, 1)", "y = ctx.xp.sign(x)", "n = xp.nonzero(x)", "m = xp.mean(x)"],
+    "mask": ["y = x[x > 0]", "i = xp.where(x > 0)"],
+    "method": ["s = x.sum()", "y = (x + 1).reshape(3)", "v = loss.item()", "h = x.cpu()"],
+    "keyword": ["s = xp.sum(x, 0)", "c = xp.concat([x], 0)", "t = xp.take(x, i, 0)"],
+}
+
+
+def test_the_mathematics_speaks_the_standard_only():
+    findings = [f for path in lint.files() for f in lint.check(path.read_text(encoding="utf-8"), path.name)]
+    assert findings == []
+    assert len(lint.files()) > 10
+
+
+@pytest.mark.parametrize(("rule", "line"), [(rule, line) for rule, lines in PLANTED.items() for line in lines])
+def test_a_planted_fault_is_found(rule, line):
+    """Planted into a real file of the mathematics, at its end."""
+    source = (ROOT / "xmlp" / "layers.py").read_text(encoding="utf-8")
+    findings = lint.check(f"{source}\n\ndef fault(xp, ctx, x, w, i, loss):\n    {line}\n", "layers.py")
+    assert rule in {f.rule for f in findings}
+
+
+def test_a_finding_can_be_excused_by_name_and_only_by_its_own():
+    assert lint.check("y = xp.clip(x, 0, 1)  # lint: allow banned - shown here", "x.py") == []
+    assert len(lint.check("y = xp.clip(x, 0, 1)  # lint: allow method - shown here", "x.py")) == 1

@@ -1,0 +1,105 @@
+"""The command `xmlp`: thin over the Python API. What a user does wrong is one line on stderr and never a traceback."""
+
+import importlib
+import os
+import sys
+import traceback
+from typing import Any, NoReturn
+
+import click
+
+from xmlp import __version__
+from xmlp.cli.text import shown
+from xmlp.errors import BackendError, DivergenceError, unknown
+
+__all__ = ["main"]
+
+_COMMANDS = ("train", "evaluate", "predict", "info", "verify")
+_MISTAKES = (click.ClickException, ValueError, TypeError, OSError, MemoryError, BackendError, DivergenceError)
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for, and the one place where errors become exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"xmlp.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS:
+            ctx.fail(unknown("command", args[0], _COMMANDS))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # whoever reads the output has seen enough
+            _drop_output()
+            ctx.exit(141)
+
+    def main(self, *args: Any, **settings: Any) -> NoReturn:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            code = super().main(*args, **{**settings, "standalone_mode": False})
+        except click.Abort:
+            click.echo("interrupted", err=True)
+            code = 130
+        except _MISTAKES as error:
+            if os.environ.get("XMLP_TRACEBACK") == "1":
+                traceback.print_exception(error)
+            click.echo(f"error: {_message(error)}", err=True)
+            code = 2
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _drop_output()
+        sys.exit(code or 0)
+
+
+def _message(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    text = str(error)
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else "xmlp"
+        text = f"{error.format_message().rstrip('.?')}{'?' if error.format_message().endswith('?') else '.'} See {where} --help."
+    elif isinstance(error, click.ClickException):
+        text = error.format_message()
+    elif isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{error.strerror}: {os.fsdecode(error.filename)}"
+    elif isinstance(error, MemoryError):
+        text = f"not enough memory: {text or 'an allocation failed'}. Use fewer or smaller layers, or a smaller batch size."
+    return " ".join(map(shown, text.splitlines())) or type(error).__name__
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere, so that closing stdout does not fail a second time."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="xmlp", message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Train multilayer perceptrons and use them, on a CPU or a CUDA device.
+
+    \b
+    xmlp train                              the embedded digits, in seconds
+    xmlp train houses.csv --target price    a table of your own
+    xmlp predict model.safetensors new.csv
+
+    Exit codes: 0 done, 1 a verification failed, 2 wrong usage or bad input, 130 or 143 interrupted.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

@@ -1,0 +1,48 @@
+"""`xmlp evaluate`: how good a model is on rows whose targets are known."""
+
+import click
+
+from xmlp import data, metrics
+from xmlp.cli import model, options
+from xmlp.cli.text import columns, json_line
+
+_NAMES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
+_MAX_SHOWN, _MAX_JSON = 30, 1000  # classes in a confusion matrix
+
+
+@click.command("evaluate")
+@click.argument("path", metavar="MODEL")
+@click.argument("csv", metavar="[CSV]", required=False)
+@options.backend
+@options.as_json
+def command(path: str, csv: str | None, backend: str, as_json: bool) -> None:
+    """Measure a model on a CSV file that has the target, - for standard input.
+
+    For classes: accuracy, and precision, recall and F1 as means over the classes, and the confusion matrix. For
+    numbers: R2, mean absolute error and root mean squared error in the target's unit. Without CSV, a model of the
+    embedded digits is measured on their test part.
+
+    \b
+    xmlp evaluate model.safetensors houses-2025.csv
+    """
+    network, schema = model.load(path, backend)
+    if csv is not None:
+        table = model.read(csv)
+        x, y = model.features(schema, table, network.dtype), schema.targets(table)
+    elif network.metadata.get("dataset") == "digits":
+        _, _, x, y = data.load("digits")
+    else:
+        raise click.UsageError(f"this model was not trained on the digits: give a CSV file with the column {schema.target!r}")
+    found = model.scores(network, schema, x, y)
+    matrix = None
+    if 0 < len(schema.classes) <= _MAX_JSON:
+        labels = network.predict_label(x, batch_size=model.BATCH)
+        matrix = metrics.confusion_matrix(y, labels, classes=len(schema.classes)).tolist()
+    if as_json:
+        extra = {"classes": schema.classes, "confusion_matrix": matrix} if schema.classes else {}
+        click.echo(json_line({"rows": len(y), **found, **extra}))
+        return
+    click.echo(columns([("rows", len(y)), *((_NAMES[name], f"{value:.6g}") for name, value in found.items())]))
+    if matrix is not None and len(matrix) <= _MAX_SHOWN:
+        click.echo("\nrows are the true classes, columns the predicted ones")
+        click.echo(columns([("", *schema.classes), *((c, *counts) for c, counts in zip(schema.classes, matrix, strict=True))]))

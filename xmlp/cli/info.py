@@ -1,0 +1,85 @@
+"""`xmlp info`: what is installed here and whether it works. Nothing is imported before it is asked, nothing may fail."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import click
+
+from xmlp import __version__
+from xmlp.cli import options
+from xmlp.cli.text import columns, json_line
+
+_PACKAGES = ("numpy", "array-api-compat", "safetensors", "click", "rich", "threadpoolctl", "numba")
+_BACKENDS = ("numpy", "cupy", "torch", "jax", "array-api-strict")
+
+
+@click.command("info")
+@options.as_json
+def command(as_json: bool) -> None:
+    """Show versions, the BLAS and its threads, and which backends work here.
+
+    Each backend makes a tiny training step, after which its loss must be lower.
+
+    \b
+    xmlp info --json
+    """
+    facts = {
+        "xmlp": __version__,
+        "python": _tried(platform.python_version),
+        "platform": _tried(platform.platform),
+        "cpus": _tried(os.cpu_count),
+        **{name: _tried(partial(_version, name)) for name in _PACKAGES},
+        "blas": _tried(_blas),
+    }
+    tests = {name: _tried(partial(_self_test, name)) for name in _BACKENDS}
+    backends = {name: {"works": text.startswith("works"), "detail": text} for name, text in tests.items()}
+    if as_json:
+        click.echo(json_line({**facts, "backends": backends}))
+    else:
+        click.echo(columns([*facts.items(), ("", ""), *(("backend " + name, text) for name, text in tests.items())], "<<"))
+
+
+def _tried(question: Callable[[], Any]) -> str:
+    """The answer, or why there is none: whatever an installation that is broken may raise."""
+    try:
+        return str(question())
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        return f"unavailable: {str(error) or type(error).__name__}"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _blas() -> str:
+    import numpy  # noqa: F401  threadpoolctl sees only what is loaded
+    import threadpoolctl
+
+    pools = [pool for pool in threadpoolctl.threadpool_info() if pool.get("user_api") == "blas"]
+    return ", ".join(f"{p['internal_api']} {p['version']}, threads: {p['num_threads']}" for p in pools) or "unknown"
+
+
+def _self_test(name: str) -> str:
+    """Train for one step and compare the losses."""
+    import xmlp
+
+    chosen = xmlp.backend(name)
+    x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    network = xmlp.mlp([2, 8, 2], "tanh", backend=chosen)
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer=xmlp.optimizers.SGD(0.1))
+    before = trainer.evaluate(x, y)["loss"]
+    trainer.step(x, y)
+    after = trainer.evaluate(x, y)["loss"]
+    version = getattr(sys.modules.get(name.replace("-", "_")), "__version__", "of unknown version")
+    verdict = "works" if after < before else "gives WRONG results"
+    return f"{verdict}: {version} on {chosen.device}, a training step takes the loss from {before:.4f} to {after:.4f}"

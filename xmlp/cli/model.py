@@ -1,0 +1,72 @@
+"""A model file together with the table that it was trained on: what evaluate and predict need, and nothing else."""
+
+import io
+import sys
+from typing import Any
+
+import click
+import numpy as np
+
+import xmlp
+from xmlp import metrics
+from xmlp.data import Table, TableSchema, read_csv
+from xmlp.errors import CheckpointError
+from xmlp.network import Network
+
+BATCH = 4096  # rows that are computed at a time
+
+
+def load(path: str, backend: str) -> tuple[Network, TableSchema]:
+    """Read a network and how tables become its inputs.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or was not written by `xmlp train`.
+    """
+    xmlp.backend(backend)  # so that a backend's name is not taken for a fault of the file
+    network = xmlp.load(path, backend)
+    if "table" not in network.metadata:
+        raise CheckpointError(f"{path} does not say what its inputs are: it was not written by `xmlp train`. Use xmlp.load.")
+    try:
+        schema = TableSchema.from_json(network.metadata["table"])
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    outputs, link = (len(schema.classes), "softmax") if schema.classes else (1, "identity")
+    if (network.in_features, network.out_features, network.link) != (schema.in_features, outputs, link):
+        raise CheckpointError(f"{path}: the table and the network in it do not fit together")
+    return network, schema
+
+
+def read(path: str) -> Table:
+    """Read a CSV file, or standard input for "-"."""
+    if path != "-":
+        return read_csv(path)
+    if not isinstance(sys.stdin, io.TextIOWrapper):
+        raise click.UsageError("standard input is closed")
+    sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")
+    return read_csv(sys.stdin, name="standard input")
+
+
+def features(schema: TableSchema, table: Table, dtype: str) -> Any:
+    """The inputs (N, in_features); a number that is too large for the dtype is an error that names its cell."""
+    x = schema.features(table)
+    large = np.abs(x) > np.finfo(dtype).max / 16  # leaves room for the standardisation
+    if large.any():
+        row, column = divmod(int(large.argmax()), x.shape[1])
+        raise table.error(
+            f"{x[row, column]:g} is too large for {dtype}", row=row, column=schema.feature_names[column]
+        )
+    return x
+
+
+def scores(network: Network, schema: TableSchema, x: Any, y: Any) -> dict[str, float]:
+    """The metrics of the task; precision, recall and F1 are means over the classes."""
+    if schema.task == "regression":
+        predicted = network.predict(x, BATCH)[:, 0]
+        return {name: metrics.get(name).function(y, predicted) for name in ("r2", "mae", "rmse")}
+    labels = network.predict_label(x, batch_size=BATCH)
+    found = {"accuracy": metrics.accuracy(y, labels)}
+    for name in ("precision", "recall", "f1"):
+        found[name] = metrics.get(name).function(y, labels, average="macro", classes=len(schema.classes))
+    return found

@@ -1,0 +1,53 @@
+"""Options that several commands share, and checks that click does not have."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from xmlp.errors import unknown
+
+Callback = Callable[[click.Context, click.Parameter, Any], Any]
+_MAX_UNITS = 2**20
+
+backend = click.option(
+    "--backend", default="auto", show_default=True, metavar="NAME",
+    help="numpy, cupy, torch, jax, or another; auto is cupy where a CUDA device works, else numpy.",
+)  # fmt: skip
+as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of text.")
+
+
+def one_of(what: str, names: Iterable[str]) -> Callback:
+    """Check that a value is one of the names."""
+    known = tuple(names)
+
+    def check(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        if value is not None and value not in known:
+            raise click.BadParameter(unknown(what, value, known))
+        return value
+
+    return check
+
+
+def between(low: float, high: float = math.inf, *, above: bool = False) -> Callback:
+    """Check that a number is finite, at least `low` (more with `above`) and less than `high`."""
+
+    def check(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        if value is not None and not (low < value < high or (value == low and not above)):
+            upper = "" if high == math.inf else f" and < {high:g}"
+            raise click.BadParameter(f"expected a finite number {'>' if above else '>='} {low:g}{upper}, got {value:g}.")
+        return value
+
+    return check
+
+
+def sizes(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[int, ...] | None:
+    """Read the sizes of hidden layers: "128,64", or "none"."""
+    if value is None or value.strip() == "none":
+        return None if value is None else ()
+    parts = [part.strip() for part in value.split(",")]
+    found = tuple(int(part) if part.isascii() and part.isdigit() and len(part) < 10 else 0 for part in parts)
+    if not all(1 <= units <= _MAX_UNITS for units in found):
+        raise click.BadParameter(f"expected sizes of 1 to {_MAX_UNITS} with commas between them, as 128,64, got {value!r}.")
+    return found

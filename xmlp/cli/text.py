@@ -1,0 +1,58 @@
+"""How values are written: for people, without characters that a terminal would obey, and as JSON."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def shown(text: object) -> str:
+    r"""Text from outside as it may be printed: control characters and broken Unicode escaped.
+
+    >>> print(shown("caf\u00e9 \x1b[31m"))
+    café \x1b[31m
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def json_line(value: Any) -> str:
+    """One line of JSON; numbers that are not finite become null.
+
+    >>> json_line({"loss": float("nan"), "epoch": 1})
+    '{"loss": null, "epoch": 1}'
+    """
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def columns(rows: Iterable[Sequence[object]], align: str = "<>") -> str:
+    """Rows as aligned columns, each to the left or right as `align` says, whose last sign holds for the rest.
+
+    >>> print(columns([("", "a", "b"), ("total", 10, 2)]))
+            a  b
+    total  10  2
+    """
+    cells = [[shown(cell) for cell in row] for row in rows]
+    sides = align + align[-1] * len(cells[0])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(f"{c:{side}{w}}" for c, side, w in zip(row, sides, widths, strict=False)) for row in cells)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def quantity(count: float) -> str:
+    """A number of things in few digits.
+
+    >>> quantity(950), quantity(152_340), quantity(2.5e6)
+    ('950', '152k', '2.5M')
+    """
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}" if count < 999.5 * size else f"{count / size:.0f}{letter}"
+    return f"{count:.0f}"

@@ -1,0 +1,20 @@
+"""`xmlp verify`: every equation that the library implements, checked on this machine."""
+
+import click
+
+
+@click.command("verify")
+@click.option("--backend", default="numpy", show_default=True, metavar="NAME", help="Where the checks run.")
+@click.option("--only", metavar="ID", help="Run only this check.")
+def command(backend: str, only: str | None) -> None:
+    """Check the mathematics on this machine, equation by equation; exit code 1 if any check fails.
+
+    \b
+    xmlp verify --backend cupy
+    """
+    from xmlp import verify
+
+    results = verify.verify(backend, only)
+    click.echo(verify.table(results))
+    if not all(result.passed for result in results):
+        click.get_current_context().exit(1)
