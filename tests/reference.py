@@ -62,7 +62,7 @@ def _clipped(z: Array, low: float, high: float) -> Array:
 
 @dataclass(frozen=True)
 class ActivationCase:
-    """f, and the derivative that is documented where f has none; at a kink f' from one side is accepted."""
+    """f, and where f' jumps or has a kink, its documented value there."""
 
     f: Callable[..., Array]
     kinks: Mapping[float, float] = field(default_factory=dict)
@@ -73,7 +73,7 @@ ACTIVATION_DB = {
     "identity": ActivationCase(lambda z: z),
     "relu": ActivationCase(lambda z: np.where(z.real > 0, z, 0), {0.0: 0.0}),
     "leaky_relu": ActivationCase(lambda z, alpha=0.01: np.where(z.real > 0, z, alpha * z), {0.0: 0.01}),
-    "elu": ActivationCase(lambda z, alpha=1.0: np.where(z.real > 0, z, alpha * (np.exp(z) - 1))),
+    "elu": ActivationCase(lambda z, alpha=1.0: np.where(z.real > 0, z, alpha * (np.exp(z) - 1)), {0.0: 1.0}),
     "selu": ActivationCase(_selu, {0.0: 1.0507009873554805 * 1.6732632423543772}),
     "softplus": ActivationCase(_softplus),
     "sigmoid": ActivationCase(lambda z: 1 / (1 + np.exp(-z))),

@@ -21,9 +21,9 @@ LIMITS = {
     "derivative of a formula, to complex step": 1e-14,
     "derivative of a formula at 0, to central differences": 1e-9,
     "second derivative of a formula, to complex step": 1e-13,
-    "random formula, simplified to as written, in roundings": 4.0,
-    "derivative of a random formula, to complex step": 1e-10,
-    "derivative of a random formula, to central differences": 1e-6,
+    "random formula, simplified to as written, in roundings": 2.0,
+    "derivative of a random formula, to complex step": 1e-12,
+    "derivative of a random formula, to central differences": 1e-9,
     "any mode, formula, float32": 2e-6,
     "any mode, formula, float64": 4e-15,
     # numerics
@@ -69,6 +69,6 @@ def report(request: pytest.FixtureRequest) -> Iterator[None]:
     if terminal is None:  # a worker of pytest-xdist
         return
     with capture.global_and_fixture_disabled():
-        terminal.ensure_newline()
+        terminal.write_line("")
         for goal, (error, case) in MEASURED.items():
             terminal.write_line(f"  {error:8.1e} <= {LIMITS[goal]:7.0e}  {goal}" + (f"  ({case})" if case else ""))

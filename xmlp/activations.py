@@ -48,7 +48,7 @@ def elu(xp, x, *, alpha=1.0):  # type: ignore[no-untyped-def]
 def selu(xp, x):  # type: ignore[no-untyped-def]
     """f(x) = scale elu(x, alpha) with the constants that keep mean 0 and variance 1 (Klambauer et al., 2017)."""
     scale, alpha = 1.0507009873554805, 1.6732632423543772
-    return xp.where(x > 0, scale * x, scale * alpha * xp.expm1(xp.where(x > 0, 0.0, x)))
+    return scale * xp.where(x > 0, x, alpha * xp.expm1(xp.where(x > 0, 0.0, x)))
 
 
 @elementwise
@@ -78,10 +78,20 @@ def _gated(xp: Any, x: Array, low: float, high: float, gate: Callable[[Array], A
 
 
 @elementwise
+def _logistic(xp, x):  # type: ignore[no-untyped-def]
+    """The sigmoid for |x| < 88, where exp(x) is finite in float32."""
+    e = xp.exp(x)
+    return e / (1.0 + e)
+
+
+@elementwise
 def gelu(xp, x):  # type: ignore[no-untyped-def]
-    """f(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), the approximation of Hendrycks & Gimpel (2016)."""
-    c = 0.7978845608028654  # sqrt(2 / pi)
-    return _gated(xp, x, -10.0, 10.0, lambda u: 0.5 * (1.0 + xp.tanh(c * (u + 0.044715 * u**3))))
+    """f(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), the approximation of Hendrycks & Gimpel (2016).
+
+    Written with (1 + tanh(v)) / 2 = sigmoid(2 v): for negative x, 1 + tanh(v) would lose all its digits.
+    """
+    c = 1.5957691216057308  # 2 sqrt(2 / pi)
+    return _gated(xp, x, -10.0, 7.5, lambda u: _logistic(c * (u + 0.044715 * u**3)))
 
 
 @elementwise

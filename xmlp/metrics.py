@@ -466,5 +466,5 @@ def _reals(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, A
     xp = t.__array_namespace__()
     t, p = (xp.reshape(xp.astype(array, xp.float64), (t.shape[0], -1)) for array in (t, p))
     largest = map(float, xp.max(xp.maximum(xp.abs(t), xp.abs(p)), axis=0))
-    size = xp.asarray([math.ldexp(0.5, math.frexp(v)[1]) if 0 < v < math.inf else 1.0 for v in largest])
+    size = xp.asarray([math.ldexp(0.5, math.frexp(value)[1]) for value in largest])
     return t / size, p / size, _weights(sample_weight, t.shape[0], xp)[:, None], size

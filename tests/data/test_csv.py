@@ -238,7 +238,7 @@ def test_a_named_pipe_can_be_read(tmp_path):
         pytest.skip("no named pipes on this system")
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    writer = threading.Thread(target=path.write_bytes, args=(b"a\n1\n",))
+    writer = threading.Thread(target=path.write_bytes, args=(b"a\n1\n",), daemon=True)
     writer.start()
     assert read_csv(path).columns["a"] == ["1"]
     writer.join()

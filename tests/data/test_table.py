@@ -305,6 +305,13 @@ def test_json_that_is_not_a_schema_is_refused(path, value):
         TableSchema.from_json(at(good, path, value))
 
 
+def test_json_of_an_unknown_task_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^table schema: the task is 'ranking', not one of classification, reg"
+    ):
+        TableSchema.from_json({**SCHEMAS[0].to_json(), "task": "ranking"})
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda inner: (

@@ -8,13 +8,18 @@ from typing import Any, NoReturn
 
 import click
 
-from xmlp import __version__
+import xmlp
+from xmlp.cli.options import examples
 from xmlp.cli.text import shown
 from xmlp.errors import BackendError, DivergenceError, unknown
 
 __all__ = ["main"]
 
 _COMMANDS = ("train", "evaluate", "predict", "info", "verify")
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_EXAMPLES = """xmlp train                              the embedded digits, in seconds
+xmlp train houses.csv --target price    a table of your own
+xmlp predict model.safetensors new.csv"""
 _MISTAKES = (click.ClickException, ValueError, TypeError, OSError, MemoryError, BackendError, DivergenceError)
 
 
@@ -36,6 +41,9 @@ class Commands(click.Group):
         if args[0] not in _COMMANDS:
             ctx.fail(unknown("command", args[0], _COMMANDS))
         return super().resolve_command(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        examples(self.epilog, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -70,14 +78,14 @@ def _message(error: BaseException) -> str:
     """What went wrong, in one line."""
     text = str(error)
     if isinstance(error, click.UsageError):
-        where = error.ctx.command_path if error.ctx else "xmlp"
-        text = f"{error.format_message().rstrip('.?')}{'?' if error.format_message().endswith('?') else '.'} See {where} --help."
+        text, where = error.format_message(), error.ctx.command_path if error.ctx else "xmlp"
+        text += f"{'' if text.endswith(('.', '?', ')')) else '.'} See {where} --help."
     elif isinstance(error, click.ClickException):
         text = error.format_message()
     elif isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.strerror}: {os.fsdecode(error.filename)}"
     elif isinstance(error, MemoryError):
-        text = f"not enough memory: {text or 'an allocation failed'}. Use fewer or smaller layers, or a smaller batch size."
+        text = f"not enough memory: {text or 'an allocation failed'}. Use smaller layers or batches."
     return " ".join(map(shown, text.splitlines())) or type(error).__name__
 
 
@@ -88,16 +96,11 @@ def _drop_output() -> None:
     os.close(null)
 
 
-@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="xmlp", message="%(prog)s %(version)s")
+@click.group(cls=Commands, invoke_without_command=True, context_settings=_SETTINGS, epilog=_EXAMPLES)
+@click.version_option(xmlp.__version__, prog_name="xmlp", message="%(prog)s %(version)s")
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Train multilayer perceptrons and use them, on a CPU or a CUDA device.
-
-    \b
-    xmlp train                              the embedded digits, in seconds
-    xmlp train houses.csv --target price    a table of your own
-    xmlp predict model.safetensors new.csv
 
     Exit codes: 0 done, 1 a verification failed, 2 wrong usage or bad input, 130 or 143 interrupted.
     """

@@ -6,11 +6,15 @@ from xmlp import data, metrics
 from xmlp.cli import model, options
 from xmlp.cli.text import columns, json_line
 
-_NAMES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1", "r2": "R2", "mae": "MAE", "rmse": "RMSE"}
 _MAX_SHOWN, _MAX_JSON = 30, 1000  # classes in a confusion matrix
 
 
-@click.command("evaluate")
+@click.command(
+    "evaluate",
+    cls=options.Command,
+    short_help="Measure a model on rows whose targets are known.",
+    epilog="xmlp evaluate model.safetensors houses-2025.csv",
+)
 @click.argument("path", metavar="MODEL")
 @click.argument("csv", metavar="[CSV]", required=False)
 @options.backend
@@ -21,9 +25,6 @@ def command(path: str, csv: str | None, backend: str, as_json: bool) -> None:
     For classes: accuracy, and precision, recall and F1 as means over the classes, and the confusion matrix. For
     numbers: R2, mean absolute error and root mean squared error in the target's unit. Without CSV, a model of the
     embedded digits is measured on their test part.
-
-    \b
-    xmlp evaluate model.safetensors houses-2025.csv
     """
     network, schema = model.load(path, backend)
     if csv is not None:
@@ -32,7 +33,7 @@ def command(path: str, csv: str | None, backend: str, as_json: bool) -> None:
     elif network.metadata.get("dataset") == "digits":
         _, _, x, y = data.load("digits")
     else:
-        raise click.UsageError(f"this model was not trained on the digits: give a CSV file with the column {schema.target!r}")
+        raise click.UsageError(f"give a CSV file with the column {schema.target!r} and the features")
     found = model.scores(network, schema, x, y)
     matrix = None
     if 0 < len(schema.classes) <= _MAX_JSON:
@@ -42,7 +43,8 @@ def command(path: str, csv: str | None, backend: str, as_json: bool) -> None:
         extra = {"classes": schema.classes, "confusion_matrix": matrix} if schema.classes else {}
         click.echo(json_line({"rows": len(y), **found, **extra}))
         return
-    click.echo(columns([("rows", len(y)), *((_NAMES[name], f"{value:.6g}") for name, value in found.items())]))
+    click.echo(columns([("rows", len(y)), *((model.NAMES[name], f"{value:.6g}") for name, value in found.items())]))
     if matrix is not None and len(matrix) <= _MAX_SHOWN:
         click.echo("\nrows are the true classes, columns the predicted ones")
-        click.echo(columns([("", *schema.classes), *((c, *counts) for c, counts in zip(schema.classes, matrix, strict=True))]))
+        rows = [(name, *counts) for name, counts in zip(schema.classes, matrix, strict=True)]
+        click.echo(columns([("", *schema.classes), *rows]))

@@ -1,4 +1,4 @@
-"""`xmlp info`: what is installed here and whether it works. Nothing is imported before it is asked, nothing may fail."""
+"""`xmlp info`: what is installed here and whether it works. Nothing is imported early, and nothing may fail."""
 
 import importlib.metadata
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from xmlp import __version__
+import xmlp
 from xmlp.cli import options
 from xmlp.cli.text import columns, json_line
 
@@ -18,18 +18,20 @@ _PACKAGES = ("numpy", "array-api-compat", "safetensors", "click", "rich", "threa
 _BACKENDS = ("numpy", "cupy", "torch", "jax", "array-api-strict")
 
 
-@click.command("info")
+@click.command(
+    "info",
+    cls=options.Command,
+    short_help="Show versions and which backends work here.",
+    epilog="xmlp info --json",
+)
 @options.as_json
 def command(as_json: bool) -> None:
     """Show versions, the BLAS and its threads, and which backends work here.
 
     Each backend makes a tiny training step, after which its loss must be lower.
-
-    \b
-    xmlp info --json
     """
     facts = {
-        "xmlp": __version__,
+        "xmlp": xmlp.__version__,
         "python": _tried(platform.python_version),
         "platform": _tried(platform.platform),
         "cpus": _tried(os.cpu_count),
@@ -41,7 +43,8 @@ def command(as_json: bool) -> None:
     if as_json:
         click.echo(json_line({**facts, "backends": backends}))
     else:
-        click.echo(columns([*facts.items(), ("", ""), *(("backend " + name, text) for name, text in tests.items())], "<<"))
+        results = [(f"backend {name}", text) for name, text in tests.items()]
+        click.echo(columns([*facts.items(), ("", ""), *results], "<"))
 
 
 def _tried(question: Callable[[], Any]) -> str:
@@ -63,7 +66,7 @@ def _version(package: str) -> str:
 
 def _blas() -> str:
     import numpy  # noqa: F401  threadpoolctl sees only what is loaded
-    import threadpoolctl
+    import threadpoolctl  # type: ignore[import-untyped]
 
     pools = [pool for pool in threadpoolctl.threadpool_info() if pool.get("user_api") == "blas"]
     return ", ".join(f"{p['internal_api']} {p['version']}, threads: {p['num_threads']}" for p in pools) or "unknown"
@@ -71,12 +74,15 @@ def _blas() -> str:
 
 def _self_test(name: str) -> str:
     """Train for one step and compare the losses."""
-    import xmlp
+    from xmlp.backends import backend
+    from xmlp.network import mlp
+    from xmlp.optimizers import SGD
+    from xmlp.training import Trainer
 
-    chosen = xmlp.backend(name)
+    chosen = backend(name)
     x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
-    network = xmlp.mlp([2, 8, 2], "tanh", backend=chosen)
-    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer=xmlp.optimizers.SGD(0.1))
+    network = mlp([2, 8, 2], "tanh", backend=chosen)
+    trainer = Trainer(network, loss="softmax_cross_entropy", optimizer=SGD(0.1))
     before = trainer.evaluate(x, y)["loss"]
     trainer.step(x, y)
     after = trainer.evaluate(x, y)["loss"]

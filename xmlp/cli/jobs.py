@@ -1,13 +1,15 @@
 """What there is to learn: rows to train on, rows held out, and how a table became numbers."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import click
 import numpy as np
 
 from xmlp import data
 from xmlp.cli import model
-from xmlp.data import Column, TableSchema
+from xmlp.data import Column, Table, TableSchema, mean_and_scale
 from xmlp.data.batches import split_rows
 from xmlp.network import Network
 
@@ -54,6 +56,31 @@ class Job:
     def metric(self) -> str:
         return "accuracy" if self.schema.classes else "r2"
 
+    @cached_property
+    def _scaling(self) -> tuple[float, float]:
+        """Mean and scale of the targets to train on."""
+        if self.schema.classes:
+            return 0.0, 1.0
+        mean, scale = mean_and_scale(self.train.y[:, None])
+        return float(mean[0]), float(scale[0])
+
+    def standardized(self, rows: Rows) -> Rows:
+        """Rows as the loss takes them: in a regression, targets of mean 0 and scale 1."""
+        mean, scale = self._scaling
+        return rows if self.schema.classes else rows._replace(y=(rows.y - mean) / scale)
+
+    def finish(self, network: Network) -> None:
+        """Let the last layer, which is dense, turn standardised predictions back: y scale + mean."""
+        if self.schema.classes:
+            return
+        mean, scale = self._scaling
+        theta = network.backend.to_host(network.theta).astype(np.float64)
+        last = network.layout.views(np, theta)[-1]
+        last["W"] *= scale
+        last["b"] *= scale
+        last["b"] += mean
+        network.theta = theta
+
 
 def digits(validation: float, seed: int) -> Job:
     """The embedded digits with their official split."""
@@ -65,19 +92,30 @@ def digits(validation: float, seed: int) -> Job:
     return Job("digits", schema, Rows(x[train], y[train]), validation_rows, Rows(x_test, y_test), {"dataset": "digits"})
 
 
-def table(path: str, target: str, task: str | None, missing: str, validation: float, seed: int, dtype: str) -> Job:
+def table(
+    path: str, target: str | None, task: str | None, missing: str, validation: float, seed: int, dtype: str
+) -> Job:
     """A CSV file; what is learnt about its columns comes from the training rows alone."""
     whole = model.read(path)
+    if target is None:
+        names = ", ".join(list(whole.columns)[:20])
+        raise click.UsageError(f"--target is missing: which column of {whole.name} is to be predicted? It has: {names}")
     checked = TableSchema.learn(whole, target, task, missing=missing)  # so that errors come in the order of the file
     labels = checked.targets(whole) if checked.classes else None
-    train, held = (whole.take(rows) for rows in _split(len(whole), validation, seed, labels))
-    schema = TableSchema.learn(train, target, checked.task, missing=missing)
-    rows, kept = (
-        Rows(model.features(schema, part, dtype), model.targets(schema, part, dtype)) if len(part) else None
-        for part in (train, held)
-    )
+    train, held = _split(len(whole), validation, seed, labels)
+    schema = TableSchema.learn(whole.take(train), target, checked.task, missing=missing)
+    rows, kept = (_rows(schema, whole.take(part), dtype) if len(part) else None for part in (train, held))
     assert rows is not None
+    if not schema.classes and (rows.y == rows.y[0]).all():
+        raise whole.error(f"all targets to train on are {rows.y[0]:g}: there is nothing to learn", column=target)
     return Job(whole.name, schema, rows, kept)
+
+
+def _rows(schema: TableSchema, part: Table, dtype: str) -> Rows:
+    y = schema.targets(part)
+    if not schema.classes:
+        model.check_range(part, y[:, None], (schema.target,), dtype)
+    return Rows(model.features(schema, part, dtype), y)
 
 
 def _split(rows: int, fraction: float, seed: int, labels: Any) -> tuple[Any, Any]:
@@ -89,13 +127,3 @@ def _split(rows: int, fraction: float, seed: int, labels: Any) -> tuple[Any, Any
         return train, held
     known = np.isin(labels[held], labels[train])
     return np.sort(np.concatenate((train, held[~known]))), held[known]
-
-
-def in_units(network: Network, mean: float, scale: float) -> None:
-    """Let the last layer, which is dense, do what turns standardised predictions back: y scale + mean."""
-    theta = network.backend.to_host(network.theta).astype(np.float64)
-    last = network.layout.views(np, theta)[-1]
-    last["W"] *= scale
-    last["b"] *= scale
-    last["b"] += mean
-    network.theta = theta

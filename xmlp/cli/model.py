@@ -7,13 +7,20 @@ from typing import Any
 import click
 import numpy as np
 
-import xmlp
 from xmlp import metrics
+from xmlp import network as networks
+from xmlp.backends import backend as backend_named
 from xmlp.data import Table, TableSchema, read_csv
 from xmlp.errors import CheckpointError
 from xmlp.network import Network
 
 BATCH = 4096  # rows that are computed at a time
+NAMES = {name: name for name in ("accuracy", "precision", "recall")} | {
+    "f1": "F1",
+    "r2": "R2",
+    "mae": "MAE",
+    "rmse": "RMSE",
+}
 
 
 def load(path: str, backend: str) -> tuple[Network, TableSchema]:
@@ -24,10 +31,10 @@ def load(path: str, backend: str) -> tuple[Network, TableSchema]:
     CheckpointError
         If the file is damaged or was not written by `xmlp train`.
     """
-    xmlp.backend(backend)  # so that a backend's name is not taken for a fault of the file
-    network = xmlp.load(path, backend)
+    backend_named(backend)  # so that a backend's name is not taken for a fault of the file
+    network = networks.load(path, backend)
     if "table" not in network.metadata:
-        raise CheckpointError(f"{path} does not say what its inputs are: it was not written by `xmlp train`. Use xmlp.load.")
+        raise CheckpointError(f"{path} was not written by `xmlp train`: it does not name its inputs. Use xmlp.load.")
     try:
         schema = TableSchema.from_json(network.metadata["table"])
     except ValueError as error:
@@ -49,15 +56,18 @@ def read(path: str) -> Table:
 
 
 def features(schema: TableSchema, table: Table, dtype: str) -> Any:
-    """The inputs (N, in_features); a number that is too large for the dtype is an error that names its cell."""
+    """The inputs (N, in_features), which fit in the dtype."""
     x = schema.features(table)
-    large = np.abs(x) > np.finfo(dtype).max / 16  # leaves room for the standardisation
-    if large.any():
-        row, column = divmod(int(large.argmax()), x.shape[1])
-        raise table.error(
-            f"{x[row, column]:g} is too large for {dtype}", row=row, column=schema.feature_names[column]
-        )
+    check_range(table, x, schema.feature_names, dtype)
     return x
+
+
+def check_range(table: Table, values: Any, names: tuple[str, ...], dtype: str) -> None:
+    """Refuse a number that is too large for the dtype; the message names its cell."""
+    large = np.abs(values) > np.finfo(dtype).max / 16  # leaves room for the standardisation
+    if large.any():
+        row, column = divmod(int(large.argmax()), len(names))
+        raise table.error(f"{values[row, column]:g} is too large for {dtype}", row=row, column=names[column])
 
 
 def scores(network: Network, schema: TableSchema, x: Any, y: Any) -> dict[str, float]:

@@ -18,6 +18,18 @@ backend = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of text.")
 
 
+class Command(click.Command):
+    """A command whose epilog is examples."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        examples(self.epilog, formatter)
+
+
+def examples(lines: str | None, formatter: click.HelpFormatter) -> None:
+    """Write examples as they are, where click would join their lines."""
+    formatter.write("\nExamples:\n" + "".join(f"  {line}\n" for line in (lines or "").splitlines()))
+
+
 def one_of(what: str, names: Iterable[str]) -> Callback:
     """Check that a value is one of the names."""
     known = tuple(names)
@@ -35,8 +47,8 @@ def between(low: float, high: float = math.inf, *, above: bool = False) -> Callb
 
     def check(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         if value is not None and not (low < value < high or (value == low and not above)):
-            upper = "" if high == math.inf else f" and < {high:g}"
-            raise click.BadParameter(f"expected a finite number {'>' if above else '>='} {low:g}{upper}, got {value:g}.")
+            limits = f"{'>' if above else '>='} {low:g}" + ("" if high == math.inf else f" and < {high:g}")
+            raise click.BadParameter(f"expected a finite number {limits}, got {value:g}.")
         return value
 
     return check
@@ -49,5 +61,5 @@ def sizes(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[int, 
     parts = [part.strip() for part in value.split(",")]
     found = tuple(int(part) if part.isascii() and part.isdigit() and len(part) < 10 else 0 for part in parts)
     if not all(1 <= units <= _MAX_UNITS for units in found):
-        raise click.BadParameter(f"expected sizes of 1 to {_MAX_UNITS} with commas between them, as 128,64, got {value!r}.")
+        raise click.BadParameter(f"expected sizes of 1 to {_MAX_UNITS} with commas, as in 128,64, got {value!r}.")
     return found

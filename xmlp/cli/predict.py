@@ -1,18 +1,21 @@
 """`xmlp predict`: predictions for the rows of a CSV file, as a CSV file."""
 
 import io
-import os
 import sys
-from pathlib import Path
 
 import click
 
 from xmlp import files
-from xmlp.cli import model, options
+from xmlp.cli import model, options, paths
 from xmlp.data import write_predictions
 
 
-@click.command("predict")
+@click.command(
+    "predict",
+    cls=options.Command,
+    short_help="Predict for the rows of a CSV file.",
+    epilog="xmlp predict model.safetensors new.csv -o predicted.csv",
+)
 @click.argument("path", metavar="MODEL")
 @click.argument("csv", metavar="[CSV]", required=False)
 @click.option("-o", "--output", metavar="FILE", help="Write to this file, whole or not at all, instead of stdout.")
@@ -22,14 +25,11 @@ def command(path: str, csv: str | None, output: str | None, backend: str) -> Non
 
     Columns are found by name, in any order; others are ignored, the target may be absent. For classes the result has
     the columns `prediction` and `p_CLASS` with the probabilities, for numbers `prediction` in the target's unit.
-
-    \b
-    xmlp predict model.safetensors new.csv -o predicted.csv
     """
     network, schema = model.load(path, backend)
     if csv is None and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("give a CSV file, or - to type one")
-    target = None if output is None else _destination(output, path, csv)
+    target = None if output is None else paths.writable(output, path, csv)
     table = model.read(csv or "-")
     x = model.features(schema, table, network.dtype)
     if schema.task == "regression":
@@ -47,15 +47,3 @@ def command(path: str, csv: str | None, output: str | None, backend: str) -> Non
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="")
     write_predictions(sys.stdout, columns)
-
-
-def _destination(output: str, *inputs: str | None) -> Path:
-    """The file to write, which may replace an older one but no input, and nothing but a file."""
-    path = Path(output)
-    if path.exists() and not path.is_file():
-        raise click.UsageError(f"{output} is not a file")
-    if not path.parent.is_dir():
-        raise click.UsageError(f"there is no folder {path.parent}")
-    if any(path.exists() and other and os.path.exists(other) and path.samefile(other) for other in inputs):
-        raise click.UsageError(f"{output} is an input of this command; write to another file")
-    return path

@@ -1,13 +1,14 @@
 """How training is told: not at all, in lines, as JSON, or as a view that moves on a terminal."""
 
 import math
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from xmlp.cli.model import NAMES
 from xmlp.cli.text import json_line, quantity
 from xmlp.training import History, Trainer
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _BARS = "▁▂▃▄▅▆▇█"
-_NAMES = {"accuracy": "accuracy", "r2": "R2"}
 
 
 class Course(NamedTuple):
@@ -31,16 +31,30 @@ class Course(NamedTuple):
         """Steps in an epoch."""
         return math.ceil(self.rows / self.batch_size)
 
-    def latest(self, history: History) -> list[str]:
-        """The losses and metrics of the last epoch in words."""
-        names = [name for name in ("loss", "val_loss", self.metric, f"val_{self.metric}") if name in history]
-        names = [name for name in names if name == "loss" or f"val_{name}" not in history]
-        return [f"{_word(name)} {history[name][-1]:.4f}" for name in names]
+    def measured(self, history: History) -> dict[str, list[float]]:
+        """The losses and the metric by words for people; of the metric only that of the validation rows, if any."""
+        metric = f"val_{self.metric}" if f"val_{self.metric}" in history else self.metric
+        return {_word(name): history[name] for name in ("loss", "val_loss", metric) if name in history}
 
 
 def _word(name: str) -> str:
-    metric = name.removeprefix("val_")
-    return ("validation " if name.startswith("val_") else "") + _NAMES.get(metric, metric)
+    plain = name.removeprefix("val_")
+    return ("validation " if plain != name else "") + NAMES.get(plain, plain)
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _curve(values: Sequence[float], width: int = 40) -> str:
+    """The latest values as a row of bars.
+
+    >>> _curve([1.0, 2.0, 8.0])
+    '▁▂█'
+    """
+    recent = [v for v in values[-width:] if math.isfinite(v)]
+    low, span = min(recent, default=0.0), max(recent, default=0.0) - min(recent, default=0.0)
+    return "".join(_BARS[round((v - low) / span * (len(_BARS) - 1)) if span else 0] for v in recent)
 
 
 class Quiet:
@@ -48,6 +62,7 @@ class Quiet:
 
     def __init__(self, course: Course):
         self.course = course
+        self._steps = 0
 
     def __enter__(self) -> "Quiet":
         return self
@@ -60,14 +75,19 @@ class Quiet:
     def end(self, result: dict[str, Any]) -> None:
         """Tell programs how it ended."""
 
+    def speed(self, trainer: Trainer) -> float:
+        """Rows a second since this was asked last, after an epoch."""
+        steps, self._steps = trainer.steps - self._steps, trainer.steps
+        return steps * self.course.rows / self.course.steps / max(trainer.history["seconds"][-1], 1e-9)
+
 
 class Json(Quiet):
     """An object a line: one for each epoch, one for the end."""
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         row = {name: column[-1] for name, column in trainer.history.items()}
-        speed = self.course.rows / max(row["seconds"], 1e-9)
-        click.echo(json_line({"event": "epoch", "epoch": trainer.epoch, **row, "samples_per_second": round(speed)}))
+        row["samples_per_second"] = round(self.speed(trainer))
+        click.echo(json_line({"event": "epoch", "epoch": trainer.epoch, **row}))
 
     def end(self, result: dict[str, Any]) -> None:
         click.echo(json_line({"event": "end", **result}))
@@ -80,8 +100,9 @@ class Lines(Quiet):
         click.echo(text)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        epochs, seconds = self.course.epochs, trainer.history["seconds"][-1]
-        parts = [*self.course.latest(trainer.history), f"{quantity(self.course.rows / max(seconds, 1e-9))} samples/s"]
+        epochs = self.course.epochs
+        parts = [f"{word} {column[-1]:#.4g}" for word, column in self.course.measured(trainer.history).items()]
+        parts.append(f"{quantity(self.speed(trainer))} samples/s")
         click.echo(f"epoch {trainer.epoch:{len(str(epochs))}}/{epochs}  " + "  ".join(parts))
 
 
@@ -112,29 +133,29 @@ class View(Quiet):
 
     def on_step_end(self, trainer: Trainer) -> None:
         if time.perf_counter() - self._drawn > 0.1:
-            self.on_epoch_end(trainer)
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        self._live.refresh()
-        self._drawn = time.perf_counter()
+            self._live.refresh()
+            self._drawn = time.perf_counter()
 
     def __rich__(self) -> "RenderableType":
         from rich.console import Group
         from rich.progress_bar import ProgressBar
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
         if self._trainer is None:
             return Text()
         course, trainer = self.course, self._trainer
-        total, done, seconds = course.epochs * course.steps, trainer.steps, time.perf_counter() - self._begin
+        total, done = course.epochs * course.steps, trainer.steps
+        seconds = time.perf_counter() - self._begin
         speed = done / max(seconds, 1e-9)
-        epoch = min(trainer.epoch + (not done or done % course.steps > 0), course.epochs)
-        left = timedelta(seconds=round((total - done) / speed)) if done else "?"
-        grid = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 2), expand=True)
-        speeds = f"{quantity(speed * course.rows / course.steps)} samples/s  ETA {left}"
-        grid.add_row(f"epoch {epoch}/{course.epochs}", ProgressBar(total, done), f"{done / total:4.0%}  {speeds}")
-        grid.add_row()
-        history = trainer.history
-        curves = [Text.assemble(text, "  ", (_curve(history[n]), "cyan")) for n, text in course.latest(history)]
-        return Group(grid, Columns(curves))
+        left = f"ETA {_clock((total - done) / speed)}" if 0 < done < total else _clock(seconds)
+        bar = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 2), expand=True)
+        bar.add_row(
+            f"epoch {min(done // course.steps + 1, course.epochs)}/{course.epochs}",
+            ProgressBar(total, done),
+            f"{done / total:4.0%}  {quantity(speed * course.rows / course.steps)} samples/s  {left}",
+        )
+        numbers = Table.grid(padding=(0, 2))
+        for word, column in course.measured(trainer.history).items():
+            numbers.add_row(word, f"{column[-1]:#.4g}", Text(_curve(column), "cyan"))
+        return Group(bar, numbers)

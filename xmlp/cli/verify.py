@@ -2,16 +2,19 @@
 
 import click
 
+from xmlp.cli import options
 
-@click.command("verify")
+
+@click.command(
+    "verify",
+    cls=options.Command,
+    short_help="Check the mathematics on this machine.",
+    epilog="xmlp verify --backend cupy",
+)
 @click.option("--backend", default="numpy", show_default=True, metavar="NAME", help="Where the checks run.")
 @click.option("--only", metavar="ID", help="Run only this check.")
 def command(backend: str, only: str | None) -> None:
-    """Check the mathematics on this machine, equation by equation; exit code 1 if any check fails.
-
-    \b
-    xmlp verify --backend cupy
-    """
+    """Check the mathematics on this machine, equation by equation; exit code 1 if any check fails."""
     from xmlp import verify
 
     results = verify.verify(backend, only)

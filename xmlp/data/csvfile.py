@@ -108,7 +108,7 @@ def read_csv(
     if not isinstance(source, str | os.PathLike):
         return _parse(source, name or str(getattr(source, "name", "<stream>")), max_field)
     # Bytes that are not UTF-8 become lone surrogates, which `_lines` finds, so that it can tell their line.
-    with open(source, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+    with open(source, encoding="utf-8", errors="surrogateescape", newline="") as stream:
         return _parse(stream, name or os.fspath(source), max_field)
 
 

@@ -8,8 +8,9 @@ of 40 digits. Where a document misprints an equation, the check also shows that 
 """
 
 from xmlp.verify.core import CHECKS, Check, Result, Trial, check, table, verify
+from xmlp.verify.figures import curves, plot_activations
 
 # isort: split
-from xmlp.verify import vectors  # noqa: F401
+from xmlp.verify import backward, choices, forward, functions, jacobians, parts, small_network, training, vectors  # noqa: F401
 
-__all__ = ["CHECKS", "Check", "Result", "Trial", "check", "table", "verify"]
+__all__ = ["CHECKS", "Check", "Result", "Trial", "check", "curves", "plot_activations", "table", "verify"]

@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from xmlp.backends import Backend
+from xmlp.backends import Backend, owner
 from xmlp.backends import backend as backend_named
 from xmlp.errors import unknown
 from xmlp.network import Network
@@ -137,7 +137,7 @@ class Trial:
             return [self.host(v) for v in value]
         if isinstance(value, (bool, int, float, Decimal)):
             return float(value)
-        return self.host(self.backend.to_host(value).tolist())
+        return self.host((value if owner(value) == "numpy" else self.backend.to_host(value)).tolist())
 
     def network(self, problem: Problem) -> Network:
         """The problem's network."""
@@ -168,19 +168,19 @@ def _errors(got: Any, want: Any) -> Iterable[float]:
         yield error if error < float("inf") else float("inf")
 
 
-def verify(backend: str | Backend = "numpy", only: Iterable[str] | None = None) -> list[Result]:
+def verify(backend: str | Backend = "numpy", only: str | Iterable[str] | None = None) -> list[Result]:
     """Execute the checks on a backend, in float64.
 
     Parameters
     ----------
     backend : str or Backend
-    only : iterable of str, optional
+    only : str or iterable of str, optional
         Ids, or the beginnings of ids, of the checks to execute; default all.
 
     Returns
     -------
     list of Result
-        In the order of the registry. A check that raises has failed, with the exception's text as its detail.
+        In the order of their ids. A check that raises has failed, with the exception's text as its detail.
 
     Examples
     --------
@@ -190,11 +190,11 @@ def verify(backend: str | Backend = "numpy", only: Iterable[str] | None = None) 
     here = backend_named(backend, dtype="float64")
     if here.dtype != "float64":
         raise ValueError(f"the checks need float64, the backend computes in {here.dtype}")
-    wanted = [""] if only is None else list(only)
+    wanted = [""] if only is None else [only] if isinstance(only, str) else list(only)
     for beginning in wanted:
         if not any(id.startswith(beginning) for id in CHECKS):
             raise ValueError(unknown("check", beginning, CHECKS))
-    return [_run(c, here) for c in CHECKS.values() if c.id.startswith(tuple(wanted))]
+    return [_run(c, here) for _, c in sorted(CHECKS.items()) if c.id.startswith(tuple(wanted))]
 
 
 def _run(check: Check, backend: Backend) -> Result:

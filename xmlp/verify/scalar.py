@@ -266,7 +266,7 @@ def flat(value: Any) -> list[Any]:
     return [n for v in value for n in flat(v)] if isinstance(value, (list, tuple)) else [value]
 
 
-def quotient(function: Callable[[Any], Number], point: Any, eps: Decimal = Decimal("1e-12")) -> Any:
+def quotient(function: Callable[[Any], Number], point: Any, eps: Decimal = Decimal("1e-15")) -> Any:
     """(L(w + eps e_j) - L(w - eps e_j)) / (2 eps) for each number of `point` (002 eq. 50, central), as `point` is nested.
 
     `function` must compute in the arithmetic that it is given.
@@ -349,12 +349,14 @@ def transposed(matrix: Sequence[Sequence[Any]]) -> Matrix:
     return [list(column) for column in zip(*matrix, strict=True)]
 
 
-def descend(problem: Problem, backward: Callable[..., Pass], lr: float, steps: int) -> list[Stage]:
-    """Gradient descent on the mean loss of all examples, with `backward` for the gradients of one."""
+def descend(
+    problem: Problem, backward: Callable[..., Pass], lr: float, batches: Sequence[Sequence[int]]
+) -> list[Stage]:
+    """Gradient descent on the mean loss of each batch of examples in turn, with `backward` for the gradients of one."""
     stages = problem.stages
-    for _ in range(steps):
-        passes = [backward(stages, problem.loss, x, y) for x, y in zip(problem.x, problem.y, strict=True)]
-        grads, factor = stacked(passes), -lr / len(passes)
+    for batch in batches:
+        grads = stacked([backward(stages, problem.loss, problem.x[n], problem.y[n]) for n in batch])
+        factor = -lr / len(batch)
         stages = [
             Stage(total([s.W, scaled(dW, factor)]), total([s.b, scaled(db, factor)]) if problem.bias else s.b, s.f)
             for s, dW, db in zip(stages, grads.dW, grads.db, strict=True)

@@ -176,20 +176,3 @@ def input_gradient(t: Trial) -> None:
     _, caches = network.forward(TWO_OUTPUTS.x)
     dx, _ = network.backward(caches, every(TWO_OUTPUTS).da[-1])
     t.batch(dx, every(TWO_OUTPUTS).da[0])
-
-
-@check("000-15", title="normal gradient descent with these gradients trains")
-def gradient_descent(t: Trial) -> None:
-    lr, steps = 0.2, 2
-    want = [(s.W, s.b) for s in descend(ONE_OUTPUT, scalar.differences, lr, steps)]
-    t.scalar([(s.W, s.b) for s in descend(ONE_OUTPUT, scalar.backpropagate, lr, steps)], want)
-
-    network = t.network(ONE_OUTPUT)
-    t.example([(s.W, s.b) for s in descend(ONE_OUTPUT, t.in_columns, lr, steps)], want)
-    trainer = Trainer(network, loss=losses.SquaredError(), optimizer=SGD(lr))
-    before = trainer.step(ONE_OUTPUT.x, ONE_OUTPUT.y)
-    trainer.step(ONE_OUTPUT.x, ONE_OUTPUT.y)
-    t.batch([(s.W, s.b) for s in library.stages_of(network, ONE_OUTPUT)], want)
-    for _ in range(40):
-        after = trainer.step(ONE_OUTPUT.x, ONE_OUTPUT.y)
-    t.require(t.host(after) < 0.9 * t.host(before), "the loss did not fall")

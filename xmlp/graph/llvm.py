@@ -1,0 +1,399 @@
+"""Machine-independent code for the kernels of a plan: LLVM's assembly language, as text.
+
+A kernel is two nested loops over rows and columns whose sizes are arguments, so that one kernel serves every shape of the
+same structure. What a pass along a row needs of an earlier pass is read from memory. LLVM makes vector code of the inner
+loop; exp, log, tanh and their kin are written here for float32 in operations that have vector forms, and taken from the
+mathematics library for float64.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from xmlp.graph.node import OPS
+from xmlp.graph.plan import REDUCTIONS, Kernel, Operand, Place, base, level, phases
+from xmlp.graph.tensor import FLOATS, PlanError, TensorNode, matrix
+
+TYPES = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint8": "i8", "bool": "i1"}
+MEMORY = {**TYPES, "bool": "i8"}
+
+
+def literal(value: float, dtype: str) -> str:
+    """A number in the notation of the language, rounded to `dtype`."""
+    if dtype == "bool":
+        return "true" if value else "false"
+    if dtype not in FLOATS:
+        return str(int(value))
+    if dtype == "float32":
+        try:
+            value = struct.unpack("f", struct.pack("f", value))[0]
+        except OverflowError:
+            value = float("inf") if value > 0 else float("-inf")
+    return "0x" + struct.pack(">d", value).hex().upper()
+
+
+class Code:
+    """Lines of one function, in the order of execution."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._count = 0
+
+    def new(self, text: str) -> str:
+        """A line that defines a value; returns its name."""
+        self._count += 1
+        name = f"%v{self._count}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def do(self, text: str) -> None:
+        self.lines.append(f"  {text}")
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+
+    def loop(self, name: str, count: str, body: Callable[[str], None]) -> None:
+        """`for i in range(count)`, the count being a value or a number."""
+        counter = f"%{name}.at"
+        self.lines.insert(0, f"  {counter} = alloca i64")
+        self.do(f"store i64 0, ptr {counter}")
+        self.do(f"br label %{name}.test")
+        self.label(f"{name}.test")
+        i = self.new(f"load i64, ptr {counter}")
+        self.do(f"br i1 {self.new(f'icmp slt i64 {i}, {count}')}, label %{name}.body, label %{name}.end")
+        self.label(f"{name}.body")
+        body(i)
+        self.do(f"store i64 {self.new(f'add nsw i64 {i}, 1')}, ptr {counter}")
+        self.do(f"br label %{name}.test")
+        self.label(f"{name}.end")
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """The code of one kernel, and what its table of arguments holds: rows, columns, places, numbers of scalars."""
+
+    name: str
+    text: str
+    places: tuple[Place, ...]
+    scalars: tuple[str, ...]
+
+
+def emit(kernel: Kernel) -> Emitted:
+    """The code of a kernel; kernels of one structure have the same name and text."""
+    return _Emitter(kernel).emit()
+
+
+_ARITHMETIC = {
+    "add": ("fadd contract", "add"), "subtract": ("fsub contract", "sub"), "multiply": ("fmul contract", "mul"),
+    "divide": ("fdiv", ""), "bitwise_and": ("", "and"), "bitwise_or": ("", "or"), "bitwise_xor": ("", "xor"),
+    "bitwise_left_shift": ("", "shl"), "bitwise_right_shift": ("", "ashr"), "logical_and": ("", "and"),
+    "logical_or": ("", "or"),
+}  # fmt: skip
+_COMPARISONS = {
+    "less": ("olt", "slt"), "less_equal": ("ole", "sle"), "greater": ("ogt", "sgt"), "greater_equal": ("oge", "sge"),
+    "equal": ("oeq", "eq"), "not_equal": ("une", "ne"),
+}  # fmt: skip
+_FUNCTIONS = ("exp", "expm1", "log", "log1p", "tanh")
+
+
+class _Emitter:
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        self.nodes = set(kernel.nodes)
+        self.phase = phases(kernel)
+        self.code = Code()
+        self.places: list[Place] = []
+        self.scalars: list[str] = []
+        self.once: dict[TensorNode, str] = {}  # values made before the loops
+        self.row: dict[TensorNode, str] = {}  # values made once a row
+        self.element: dict[TensorNode, str] = {}  # values made in the present pass over the columns
+        self.r = self.c = ""
+
+    def emit(self) -> Emitted:
+        kernel, code = self.kernel, self.code
+        reductions = [n for n in kernel.nodes if n.op in REDUCTIONS]
+        for operand in kernel.operands:
+            self._pointer(operand)
+        for node in reductions:
+            if node.attr != "column":
+                code.do(f"{self._cell(node)} = alloca {TYPES[node.dtype]}")
+            if node.attr == "all":
+                code.do(f"store {TYPES[node.dtype]} {literal(0.0, node.dtype)}, ptr {self._cell(node)}")
+        setup = len(code.lines)
+        self._clear([n for n in reductions if n.attr == "column"])
+        code.loop("rows", "%rows", self._a_row)
+        for node in (n for n in reductions if n.attr == "all"):
+            value = code.new(f"load {TYPES[node.dtype]}, ptr {self._cell(node)}")
+            self._write(kernel.stores[node], "0", value)
+        before = self._before
+        code.lines[setup + before :] = code.lines[setup + before :]
+        return self._finished()
+
+    _before = 0
+
+    def _finished(self) -> Emitted:
+        pointers = ", ".join(f"ptr noalias %p{i}" for i in range(len(self.places)))
+        numbers = ", ".join(f"double %s{i}" for i in range(len(self.scalars)))
+        parameters = ", ".join(filter(None, ["i64 %rows", "i64 %columns", "ptr noalias %list", pointers, numbers]))
+        entry = [*self._entry_lines(), *self.code.lines]
+        allocas = [line for line in entry if " = alloca " in line]
+        body = "\n".join([*allocas, *(line for line in entry if " = alloca " not in line)])
+        name = "k" + hashlib.sha256(f"{parameters}{body}".encode()).hexdigest()[:20]
+        inner = f"define internal void @{name}.body({parameters}) #0 {{\n{body}\n  ret void\n}}\n"
+        return Emitted(name, inner + self._wrapper(name), tuple(self.places), tuple(self.scalars))
+
+    def _entry_lines(self) -> list[str]:
+        return self._prologue.lines if hasattr(self, "_prologue") else []
+
+    def _wrapper(self, name: str) -> str:
+        """The same kernel as a function of a table of arguments, the scalars of the step and the list of rows."""
+        code, arguments = Code(), []
+        for i, kind in enumerate(["i64", "i64", *["ptr"] * len(self.places), *["i64"] * len(self.scalars)]):
+            at = code.new(f"getelementptr i64, ptr %table, i64 {i}")
+            arguments.append((kind, code.new(f"load {kind}, ptr {at}")))
+        for i in range(len(arguments) - len(self.scalars), len(arguments)):
+            at = code.new(f"getelementptr double, ptr %scalars, i64 {arguments[i][1]}")
+            arguments[i] = ("double", code.new(f"load double, ptr {at}"))
+        arguments.insert(2, ("ptr", "%list"))
+        passed = ", ".join(f"{kind} {value}" for kind, value in arguments)
+        code.do(f"call void @{name}.body({passed})")
+        body = "\n".join(code.lines)
+        return f"define void @{name}(ptr %table, ptr %scalars, ptr %list) {{\n{body}\n  ret void\n}}\n"
+
+    # --- loops ----------------------------------------------------------------------------------------------------------
+
+    def _clear(self, columns: Sequence[TensorNode]) -> None:
+        """Sums over the rows begin at zero, in the place where they are wanted."""
+        if columns:
+            self.code.loop("clear", "%columns", lambda c: [
+                self._write(self.kernel.stores[n], c, literal(0.0, n.dtype)) for n in columns
+            ])  # fmt: skip
+
+    def _a_row(self, r: str) -> None:
+        self.r, self.row = r, {}
+        for p in range(max(self.phase.values(), default=0) + 1):
+            here = [n for n in self.kernel.nodes if self.phase[n] == p]
+            for node in here:
+                if node.op in REDUCTIONS and node.attr == "row":
+                    start = literal(0.0 if node.op == "sum" else float("-inf"), node.dtype)
+                    self.code.do(f"store {TYPES[node.dtype]} {start}, ptr {self._cell(node)}")
+                elif level(node, self.kernel) < 2 and node.op not in REDUCTIONS:
+                    self.c, self.element = "0", {}
+                    self.row[node] = self._computed(node)
+                    if node in self.kernel.stores:
+                        self._write(self.kernel.stores[node], r, self.row[node])
+            inner = [n for n in here if n.op in REDUCTIONS or level(n, self.kernel) == 2]
+            if inner:
+                self.code.loop(f"columns{p}", "%columns", lambda c, nodes=inner: self._elements(c, nodes))  # type: ignore[misc]
+            for node in here:
+                if node.op in REDUCTIONS and node.attr == "row":
+                    self.row[node] = self.code.new(f"load {TYPES[node.dtype]}, ptr {self._cell(node)}")
+                    if node in self.kernel.stores:
+                        self._write(self.kernel.stores[node], r, self.row[node])
+
+    def _elements(self, c: str, nodes: Sequence[TensorNode]) -> None:
+        self.c, self.element = c, {}
+        for node in nodes:
+            if node.op in REDUCTIONS:
+                self._accumulate(node)
+            else:
+                value = self.value(node, node.dtype)
+                if node in self.kernel.stores:
+                    operand = self.kernel.stores[node]
+                    self._write(operand, c if operand.pattern == "scratch" else self._index(operand), value)
+
+    def _accumulate(self, node: TensorNode) -> None:
+        value, kind = self.value(node.args[0], node.dtype), TYPES[node.dtype]
+        if node.attr == "column":
+            operand = self.kernel.stores[node]
+            total = self.code.new(f"fadd contract {kind} {self._read(operand, self.c)}, {value}")
+            self._write(operand, self.c, total)
+            return
+        old = self.code.new(f"load {kind}, ptr {self._cell(node)}")
+        if node.op == "sum":
+            new = self.code.new(f"fadd reassoc contract {kind} {old}, {value}")
+        else:
+            new = self._select(self.code.new(f"fcmp nsz ugt {kind} {value}, {old}"), value, old, kind)
+        self.code.do(f"store {kind} {new}, ptr {self._cell(node)}")
+
+    # --- values ---------------------------------------------------------------------------------------------------------
+
+    def value(self, node: TensorNode, dtype: str) -> str:
+        """The value of `node` at the present element, as a number of `dtype`."""
+        found, offset = base(node)
+        if found.weak:
+            return self._number(found, dtype)
+        if node in self.kernel.loads and found not in self.nodes:
+            return self._loaded(self.kernel.loads[node])
+        if found.op == "full":
+            return literal(found.attr, found.dtype)
+        if found.op == "index":
+            return self._element_number(node, offset)
+        if found in self.row:
+            return self.row[found]
+        if found in self.element:
+            return self.element[found]
+        if found in self.nodes and self.phase[found] < self._present and found in self.kernel.stores:
+            operand = self.kernel.stores[found]
+            self.element[found] = self._read(operand, self.c if operand.pattern == "scratch" else self._index(operand))
+            return self.element[found]
+        self.element[found] = self._computed(found)
+        return self.element[found]
+
+    _present = 0
+
+    def _computed(self, node: TensorNode) -> str:
+        if node.op == "take":
+            return self._loaded(self.kernel.loads[node])
+        if node.op == "astype":
+            return self._converted(self.value(node.args[0], node.args[0].dtype), node.args[0].dtype, node.dtype)
+        operands = node.args[1:] if node.op == "where" else node.args
+        strong = next((a.dtype for a in operands if not a.weak), node.dtype)
+        values = [self.value(a, strong) for a in operands]
+        if node.op == "where":
+            return self._select(self.value(node.args[0], "bool"), *values, TYPES[strong])
+        return operation(self.code, node.op, values, strong, [a.attr if a.op == "const" else None for a in operands])
+
+    def _select(self, condition: str, a: str, b: str, kind: str) -> str:
+        return self.code.new(f"select i1 {condition}, {kind} {a}, {kind} {b}")
+
+    def _number(self, node: TensorNode, dtype: str) -> str:
+        """A number that the host knows: constants are literals, scalars and what is made of them is computed in double."""
+        if node.op == "const":
+            return literal(node.attr, dtype)
+        value = self._double(node)
+        if dtype == "float64":
+            return value
+        return self.code.new(f"fptrunc double {value} to float" if dtype == "float32" else f"fptosi double {value} to i32")
+
+    def _double(self, node: TensorNode) -> str:
+        if node.op == "const":
+            return literal(float(node.attr), "float64")
+        if node.op == "scalar":
+            if node.attr not in self.scalars:
+                self.scalars.append(node.attr)
+            return f"%s{self.scalars.index(node.attr)}"
+        return operation(self.code, node.op, [self._double(a) for a in node.args], "float64", [None] * len(node.args))
+
+    def _converted(self, value: str, old: str, new: str) -> str:
+        if old == new:
+            return value
+        a, b = TYPES[old], TYPES[new]
+        if old in FLOATS and new in FLOATS:
+            return self.code.new(f"{'fptrunc' if new == 'float32' else 'fpext'} {a} {value} to {b}")
+        if new in FLOATS:
+            return self.code.new(f"{'uitofp' if old in ('uint8', 'bool') else 'sitofp'} {a} {value} to {b}")
+        if old in FLOATS:
+            return self.code.new(f"fptosi {a} {value} to {b}")
+        wider = TYPES[new][1:] > TYPES[old][1:] if len(TYPES[new]) == len(TYPES[old]) else len(TYPES[new]) > len(TYPES[old])
+        return self.code.new(f"{('zext' if old in ('uint8', 'bool') else 'sext') if wider else 'trunc'} {a} {value} to {b}")
+
+    # --- memory ---------------------------------------------------------------------------------------------------------
+
+    def _cell(self, node: TensorNode) -> str:
+        return f"%sum{self.kernel.nodes.index(node)}"
+
+    def _pointer(self, operand: Operand) -> str:
+        if operand.place not in self.places:
+            self.places.append(operand.place)
+        return f"%p{self.places.index(operand.place)}"
+
+    def _index(self, operand: Operand) -> str:
+        if operand.pattern in ("full", "taken"):
+            row = self._listed(self.r) if operand.pattern == "taken" else self.r
+            return self.code.new(f"add i64 {self.code.new(f'mul i64 {row}, %columns')}, {self.c}")
+        if operand.pattern == "taken row":
+            return self._listed(self.c)
+        return {"row": self.c, "column": self.r, "one": "0", "scratch": self.c}[operand.pattern]
+
+    def _listed(self, position: str) -> str:
+        """The number of a row of the data set, from the list of the batch."""
+        at = self.code.new(f"getelementptr inbounds i32, ptr %list, i64 {position}")
+        return self.code.new(f"sext i32 {self.code.new(f'load i32, ptr {at}')} to i64")
+
+    def _loaded(self, operand: Operand) -> str:
+        return self._read(operand, self._index(operand))
+
+    def _read(self, operand: Operand, index: str) -> str:
+        kind = MEMORY[operand.node.dtype]
+        at = self.code.new(f"getelementptr inbounds {kind}, ptr {self._pointer(operand)}, i64 {index}")
+        value = self.code.new(f"load {kind}, ptr {at}")
+        return self.code.new(f"trunc i8 {value} to i1") if operand.node.dtype == "bool" else value
+
+    def _write(self, operand: Operand, index: str, value: str) -> None:
+        kind = MEMORY[operand.node.dtype]
+        if operand.node.dtype == "bool":
+            value = self.code.new(f"zext i1 {value} to i8")
+        at = self.code.new(f"getelementptr inbounds {kind}, ptr {self._pointer(operand)}, i64 {index}")
+        self.code.do(f"store {kind} {value}, ptr {at}")
+
+    def _element_number(self, node: TensorNode, offset: int) -> str:
+        """The position of the present element in an array of the shape of `node`, as int32."""
+        shape, space = matrix(node.shape), (self.kernel.rows, self.kernel.columns)
+        if shape == space:
+            place = self.code.new(f"add i64 {self.code.new(f'mul i64 {self.r}, %columns')}, {self.c}")
+        elif shape[0] == 1 and shape[1] == space[1]:
+            place = self.c
+        else:
+            raise PlanError(f"element numbers of shape {shape} in a pass over {space}")
+        return self.code.new(f"trunc i64 {self.code.new(f'add i64 {place}, {offset}')} to i32")
+
+
+def operation(code: Code, op: str, values: Sequence[str], dtype: str, constants: Sequence[float | None]) -> str:
+    """The line or lines that compute one operation of the vocabulary."""
+    kind, is_float = TYPES[dtype], dtype in FLOATS
+    if op in _ARITHMETIC:
+        instruction = _ARITHMETIC[op][0 if is_float else 1]
+        return code.new(f"{instruction} {kind} {values[0]}, {values[1]}")
+    if op in _COMPARISONS:
+        compare = f"fcmp {_COMPARISONS[op][0]}" if is_float else f"icmp {_COMPARISONS[op][1]}"
+        return code.new(f"{compare} {kind} {values[0]}, {values[1]}")
+    if op == "negative":
+        return code.new(f"fneg {kind} {values[0]}" if is_float else f"sub {kind} 0, {values[0]}")
+    if op in ("logical_not", "bitwise_invert"):
+        return code.new(f"xor {kind} {values[0]}, {'true' if dtype == 'bool' else -1}")
+    if op == "abs" and is_float:
+        return code.new(f"call {kind} @llvm.fabs.{_SUFFIX[dtype]}({kind} {values[0]})")
+    if op == "sqrt":
+        return code.new(f"call {kind} @llvm.sqrt.{_SUFFIX[dtype]}({kind} {values[0]})")
+    if op == "isfinite":
+        size = code.new(f"call {kind} @llvm.fabs.{_SUFFIX[dtype]}({kind} {values[0]})")
+        return code.new(f"fcmp olt {kind} {size}, {literal(float('inf'), dtype)}")
+    if op in ("maximum", "minimum") and is_float:
+        return _extreme(code, op, values, dtype, constants)
+    if op == "pow" and constants[1] in (2, 3):
+        square = code.new(f"fmul contract {kind} {values[0]}, {values[0]}")
+        return square if constants[1] == 2 else code.new(f"fmul contract {kind} {square}, {values[0]}")
+    if op == "pow" and is_float:
+        return code.new(f"call {kind} @llvm.pow.{_SUFFIX[dtype]}({kind} {values[0]}, {kind} {values[1]})")
+    if op in _FUNCTIONS:
+        return code.new(f"call {kind} @{_LIBRARY[op, dtype]}({kind} {values[0]})")
+    raise PlanError(f"{op} of {dtype} has no code")
+
+
+_SUFFIX = {"float32": "f32", "float64": "f64"}
+_LIBRARY = {(f, "float32"): f"x.{f}" for f in _FUNCTIONS} | {(f, "float64"): f for f in _FUNCTIONS}
+_LIBRARY |= {("exp", "float64"): "llvm.exp.f64", ("log", "float64"): "llvm.log.f64"}
+
+
+def _extreme(code: Code, op: str, values: Sequence[str], dtype: str, constants: Sequence[float | None]) -> str:
+    """maximum or minimum, nan if either is; against a constant one comparison does."""
+    kind = TYPES[dtype]
+    for i in (0, 1):
+        if constants[1 - i] is not None and constants[1 - i] == constants[1 - i]:
+            order = "ugt" if op == "maximum" else "ult"
+            chosen = code.new(f"fcmp {order} {kind} {values[i]}, {values[1 - i]}")
+            return code.new(f"select i1 {chosen}, {kind} {values[i]}, {kind} {values[1 - i]}")
+    return code.new(f"call {kind} @llvm.{op}.{_SUFFIX[dtype]}({kind} {values[0]}, {kind} {values[1]})")
+
+
+DECLARATIONS = "\n".join(
+    f"declare {kind} @llvm.{name}.{suffix}({kind}{f', {kind}' * (name in ('pow', 'maximum', 'minimum'))})"
+    for suffix, kind in (("f32", "float"), ("f64", "double"))
+    for name in ("fabs", "sqrt", "exp", "log", "pow", "maximum", "minimum", "copysign")
+    if name != "copysign"
+)
+DECLARATIONS += "\ndeclare float @llvm.copysign.f32(float, float)\n"
+DECLARATIONS += "\n".join(f"declare double @{name}(double) #1" for name in ("expm1", "log1p", "tanh"))
+DECLARATIONS += "\nattributes #0 = { noinline nounwind }\nattributes #1 = { nounwind willreturn memory(none) }\n"

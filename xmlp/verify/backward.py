@@ -1,0 +1,265 @@
+"""Document 002, the second half: backpropagation (eq. 25 to 50), and the equations that it leaves open."""
+
+import math
+from typing import Any
+
+from xmlp import losses
+from xmlp.activations import softmax
+from xmlp.layers import Activation, Dense
+from xmlp.losses import BinaryCrossEntropy, SoftmaxCrossEntropy, SquaredError
+from xmlp.network import Network
+from xmlp.testing import check_gradients
+from xmlp.verify import library, scalar
+from xmlp.verify.core import Trial, check
+from xmlp.verify.forward import LABELS
+from xmlp.verify.scalar import Problem, exact, every, flat, one, quotient, scaled, shaped, total, transposed
+from xmlp.verify.small_network import DEEP
+
+CLASSES = Problem((3, 4, 3), ("tanh", "softmax"), "categorical")
+WEIGHTED = Problem((3, 4, 3), ("tanh", "softmax"), "squared")  # a loss that no fusion knows, after a softmax
+EVERYTHING = (DEEP, LABELS, CLASSES, WEIGHTED)
+
+
+@check("002-16", equations=range(25, 29), title="BP1.1 with the full Jacobian: delta_k = sum_j dL/da_j da_j/dz_k")
+def full_jacobian(t: Trial) -> None:
+    for problem in (CLASSES, WEIGHTED):
+        want = one(problem)
+        z, da, units = want.z[-1], want.da[-1], range(3)
+        t.scalar([sum(da[j] * scalar.slope("softmax", z, j, k) for j in units) for k in units], want.dz[-1])
+        jacobian = t.columns.by_weighted_inputs("softmax", t.columns.column(z))
+        t.example(jacobian, [quotient(lambda v, j=j: scalar.activations("softmax", v)[j], z) for j in units])
+        t.example(t.columns.vector(t.columns.loss_row(problem.loss, *_output(t, problem)) @ jacobian), want.dz[-1])
+        references = every(problem)
+        a, gradient = t.put(references.a[-1]), t.put(references.da[-1])
+        t.batch(t.backend.apply(softmax.pullback, None, a, gradient), references.dz[-1])
+        t.batch(t.rows(problem).dz[-1], references.dz[-1])
+        diagonal = [da[k] * scalar.slope("softmax", z, k, k) for k in units]
+        t.differ(diagonal, want.dz[-1], "the diagonal and the full Jacobian")
+
+
+def _output(t: Trial, problem: Problem) -> tuple[Any, Any]:
+    """The target and the output of the first example, as columns."""
+    return t.columns.column(problem.y[0]), t.columns.column(one(problem).a[-1])
+
+
+@check("002-17", equations=range(29, 32), title="delta = dL/da f'(z) for an elementwise f: the Jacobian is diagonal")
+def diagonal_jacobian(t: Trial) -> None:
+    for problem in (DEEP, LABELS):
+        want, f = one(problem), problem.functions[-1]
+        z, da = want.z[-1], want.da[-1]
+        t.scalar([da[k] * scalar.slope(f, z, k, k) for k in range(2)], want.dz[-1])
+        jacobian = t.columns.by_weighted_inputs(f, t.columns.column(z))
+        off_diagonal = jacobian * (1.0 - t.columns.eye(2))
+        t.example(off_diagonal, [[0.0, 0.0], [0.0, 0.0]])
+        t.example(t.put(da) * t.xp.sum(jacobian, axis=1), want.dz[-1])
+        t.example((t.xp.reshape(t.put(da), (1, -1)) @ jacobian)[0, :], want.dz[-1])
+        t.batch(t.rows(problem).dz[-1], every(problem).dz[-1])
+
+
+@check("002-18", equations=range(32, 36), title="cross entropy and sigmoid: delta = a - y, without f'(z)")
+def fused(t: Trial) -> None:
+    want, y = one(LABELS), LABELS.y[0]
+    a = want.a[-1]
+    t.scalar([-(y[i] / a[i] - (1 - y[i]) / (1 - a[i])) for i in range(2)], want.da[-1])
+    t.scalar([-(y[i] - a[i]) / (a[i] * (1 - a[i])) for i in range(2)], want.da[-1])
+    t.scalar([-(y[i] - a[i]) for i in range(2)], want.dz[-1])
+    target, output = _output(t, LABELS)
+    row = t.columns.loss_row("binary", target, output)
+    t.example(row, [want.da[-1]])
+    t.example(row @ t.columns.by_weighted_inputs("sigmoid", t.columns.column(want.z[-1])), [want.dz[-1]])
+    t.example(t.columns.vector(output - target), want.dz[-1])
+    references = every(LABELS)
+    logits, targets = t.put(references.z[-1]), t.put(LABELS.y)
+    t.batch(BinaryCrossEntropy(reduction="sum").value_and_grad(logits, targets)[1], references.dz[-1])
+    t.batch(t.rows(LABELS).dz[-1], references.dz[-1])
+    value, grads = t.network(LABELS).value_and_grad(LABELS.x, LABELS.y, library.loss_of("binary"))
+    t.batch([value, grads[-1]["b"]], [sum(references.loss), references.db[-1]])
+    # where a is 0 or 1 in floating point dL/da is infinite or nan, and the fused delta is exact
+    z = t.put([[800.0, 800.0, -800.0, -800.0]])
+    loss, delta = BinaryCrossEntropy(reduction="sum").value_and_grad(z, t.put([[1.0, 0.0, 1.0, 0.0]]))
+    t.require(t.host([loss, delta]) == [1600.0, [[0.0, 1.0, -1.0, 0.0]]], f"far out: loss, delta = {t.host([loss, delta])}")
+
+
+@check("002-10", title="the cross entropy avoids the learning slowdown of the squared error", tolerance=1e-9)
+def learning_slowdown(t: Trial) -> None:
+    z, y = 12.0, 0.0  # a saturated unit that is wrong
+    gradients = {}
+    for name in ("binary", "squared"):
+        want = quotient(lambda v, name=name: scalar.TERMS[name].value(scalar.lift(y), scalar.sigmoid(v)), z)
+        a = scalar.sigmoid(z)
+        t.scalar(scalar.TERMS[name].slope(y, a) * a * (1 - a) / want, 1.0)
+        network = Network([Dense(1, activation="sigmoid")], 1, backend=t.backend)
+        network.theta = [z, 0.0]  # W and b: with x = 1 the weighted input is 12
+        _, grads = network.value_and_grad([[1.0]], [[y]], library.loss_of(name))
+        gradients[name] = t.host(grads[0]["b"])[0]
+        t.batch(gradients[name] / want, 1.0)
+    t.require(0.99 < gradients["binary"] < 1.01, f"the gradient of the cross entropy is {gradients['binary']:.1e}")
+    t.require(gradients["squared"] < 1e-4, f"the gradient of the squared error is {gradients['squared']:.1e}")
+
+
+@check("002-19", equations=[*range(36, 41), *range(43, 48)], title="BP2.1: delta_(l-1) = f'(z_(l-1)) o W^T delta_l")
+def previous_error(t: Trial) -> None:
+    want, got, references = one(DEEP), t.rows(DEEP), every(DEEP)
+    for n in (2, 1):
+        W, f = DEEP.stages[n].W, DEEP.stages[n - 1].f
+        z, delta = want.z[n - 1], want.dz[n]
+        units, slopes = range(len(W)), [scalar.slope(f, z, k, k) for k in range(len(z))]
+        t.scalar([slopes[k] * sum(W[j][k] * delta[j] for j in units) for k in range(len(z))], want.dz[n - 1])  # eq. 43
+        column, slope = t.columns.column(delta), t.columns.column(slopes)
+        t.example(t.columns.vector(slope * (t.xp.matrix_transpose(t.put(W)) @ column)), want.dz[n - 1])  # eq. 47
+        row = t.xp.matrix_transpose(column)
+        t.example(t.columns.vector(t.xp.matrix_transpose(slope) * (row @ t.put(W))), want.dz[n - 1])  # eq. 46
+        between = t.put(W) @ t.columns.diagonal(slope)
+        t.example(t.columns.vector(row @ between), want.dz[n - 1])  # eq. 36 and 37
+        t.batch(got.dz[n - 1], references.dz[n - 1])
+
+
+@check("002-20", equations=[41, 42], title="from layer to layer: dz_j / dz_k = w_jk f'(z_k)")
+def layer_to_layer(t: Trial) -> None:
+    want, (W, b, _), f = one(DEEP), DEEP.stages[1], DEEP.functions[0]
+    z = want.z[0]
+    reference = [quotient(lambda v, j=j: _next_weighted_inputs(v, j), z) for j in range(3)]
+    t.scalar([[W[j][k] * scalar.slope(f, z, k, k) for k in range(4)] for j in range(3)], reference)
+    t.example(t.put(W) @ t.columns.by_weighted_inputs(f, t.columns.column(z)), reference)
+    # a batch of equal rows, and the rows of the unit matrix for dy: backward gives the Jacobian row by row
+    network = Network([Activation(f), Dense(3)], 4, backend=t.backend)
+    library.assign(network, [DEEP.stages[1]])
+    _, caches = network.forward([z] * 3)
+    t.batch(network.backward(caches, t.columns.eye(3))[0], reference)
+
+
+def _next_weighted_inputs(z: list[Any], j: int) -> Any:
+    """z_j of the second layer of `DEEP` as a function of all z of the first (eq. 41)."""
+    stage = scalar.lift(DEEP.stages[1])
+    return scalar.weighted_inputs(stage, scalar.activations(DEEP.functions[0], z))[j]
+
+
+@check("002-21", equations=[48, 49], title="dL/dw = dL/dz dz/dw with W flattened and an n_l x n_l n_(l-1) Jacobian")
+def flattened(t: Trial) -> None:
+    want, stage = one(DEEP), DEEP.stages[1]
+    a, delta, units = want.a[1], want.dz[1], len(stage.W)
+    weights = flat(stage.W)
+
+    def weighted(w: list[Any], j: int) -> Any:
+        return scalar.weighted_inputs(scalar.lift(stage)._replace(W=shaped(w, stage.W)), scalar.lift(a))[j]
+
+    reference = [quotient(lambda v, j=j: weighted(v, j), weights) for j in range(units)]
+    entries = [(i, k) for i in range(units) for k in range(len(a))]
+    t.scalar([[a[k] if i == j else 0.0 for i, k in entries] for j in range(units)], reference)
+    jacobian = t.columns.by_flat_weights(t.put(a), units)
+    t.require(tuple(jacobian.shape) == (3, 3 * 4), f"the Jacobian is {tuple(jacobian.shape)}")
+    t.example(jacobian, reference)
+    t.example((t.xp.reshape(t.put(delta), (1, -1)) @ jacobian)[0, :], flat(want.dW[1]))
+    network = t.network(DEEP)
+    _, caches = network.forward(DEEP.x)
+    _, grads = network.backward(caches, every(DEEP).da[-1])
+    t.require(tuple(grads.flat.shape) == tuple(network.theta.shape) == (network.layout.size,), "the vectors differ")
+    for slot in network.layout.slots:
+        part = t.xp.reshape(grads.flat[slot.start : slot.stop], slot.spec.shape)
+        t.batch(part, t.host(grads[slot.layer][slot.name]))
+        reference = every(DEEP).dW if slot.name == "W" else every(DEEP).db
+        t.batch(part, transposed(reference[slot.layer]) if slot.name == "W" else reference[slot.layer])
+        view = t.xp.reshape(network.theta[slot.start : slot.stop], slot.spec.shape)
+        t.batch(view, t.host(network.parameters[slot.layer][slot.name]))
+
+
+@check("002-22", equations=[50], title="the numerical gradient (L(w + eps e_j) - L(w)) / eps, and the central one", tolerance=1e-8)
+def numerical_gradient(t: Trial) -> None:
+    for problem in (DEEP, CLASSES):
+        network, loss = t.network(problem), library.loss_of(problem.loss, "mean")
+        _, grads = network.value_and_grad(problem.x, problem.y, loss)
+        theta, eps = t.host(network.theta), 1e-6
+
+        def value(j: int, step: float, network: Network = network, problem: Problem = problem) -> float:
+            moved = [*theta[:j], theta[j] + step, *theta[j + 1 :]]
+            loss = library.loss_of(problem.loss, "mean")
+            return t.host(network.value_and_grad(problem.x, problem.y, loss, theta=moved)[0])  # type: ignore[no-any-return]
+
+        central = [(value(j, eps) - value(j, -eps)) / (2 * eps) for j in range(0, len(theta), 3)]
+        t.batch(t.host(grads.flat)[::3], central)
+        W = flat(problem.stages[0].W)
+
+        def loss_at(w: list[float], problem: Problem = problem) -> float:
+            first, *rest = problem.stages
+            moved = first._replace(W=shaped(w, first.W))
+            outputs = scalar.forward([moved, *rest], problem.x[0])[1][-1]
+            return scalar.loss_of(problem.loss, problem.y[0], outputs)  # type: ignore[no-any-return]
+
+        want, start = flat(one(problem).dW[0]), loss_at(W)
+        for j in range(len(W)):
+            above, below = (loss_at([*W[:j], W[j] + step, *W[j + 1 :]]) for step in (eps, -eps))
+            t.scalar((above - below) / (2 * eps), want[j])
+            t.require(abs((above - start) / eps - want[j]) < 1e-5, "the one-sided quotient is far off")
+    for method, limit in (("central", 1e-8), ("forward", 1e-5)):
+        report = check_gradients(t.network(CLASSES), CLASSES.x, CLASSES.y, SoftmaxCrossEntropy(), method=method)
+        t.require(report.max_error < limit, f"{method} differences: {report}")
+
+
+@check("002-23", title="differences take P + 1 forward passes (2 P central), backpropagation 1 + 1")
+def number_of_passes(t: Trial) -> None:
+    network = t.network(LABELS)
+    parameters, calls = network.layout.size, list[str]()
+
+    def counted(name: str) -> None:
+        function = getattr(network, name)
+
+        def wrapper(*arguments: Any, **keywords: Any) -> Any:
+            calls.append(name)
+            return function(*arguments, **keywords)
+
+        setattr(network, name, wrapper)
+
+    counted("pass_forward")
+    counted("pass_backward")
+    network.value_and_grad(LABELS.x, LABELS.y, "binary_cross_entropy")
+    t.require(calls == ["pass_forward", "pass_backward"], f"backpropagation ran {calls}")
+    for method, passes in (("forward", parameters + 1), ("central", 2 * parameters)):
+        calls.clear()
+        report = check_gradients(network, LABELS.x, LABELS.y, "binary_cross_entropy", method=method)
+        numerical = calls.count("pass_forward") - 1  # and one for the gradient that is checked
+        t.require(numerical == report.forward_passes == passes, f"{method}: {numerical} forward passes, not {passes}")
+        t.require(calls.count("pass_backward") == 1, f"{method}: {calls.count('pass_backward')} backward passes")
+
+
+@check("002-26", title="layers without activations collapse to one linear map")
+def linear_collapse(t: Trial) -> None:
+    problem = Problem((3, 4, 2), ("identity", "identity"), "squared")
+    (W1, b1, _), (W2, b2, _) = problem.stages
+    W = [[sum(W2[i][k] * W1[k][j] for k in range(4)) for j in range(3)] for i in range(2)]
+    b = [b2[i] + sum(W2[i][k] * b1[k] for k in range(4)) for i in range(2)]
+    single = scalar.Stage(W, b, "identity")
+    want = every(problem).a[-1]
+    t.scalar([scalar.weighted_inputs(single, x) for x in problem.x], want)
+    product, bias = t.put(W2) @ t.put(W1), t.put(W2) @ t.columns.column(b1) + t.columns.column(b2)
+    t.example(t.columns.vector(product @ t.columns.column(problem.x[0]) + bias), want[0])
+    network = Network([Dense(2)], 3, backend=t.backend)
+    library.assign(network, [single])
+    t.batch(network.forward(problem.x)[0], want)
+    t.batch(t.network(problem).forward(problem.x)[0], want)
+
+
+@check("002-O1", title="BP3 and BP4: dC/dW = A^T Delta / M, dC/db = sum Delta / M; for one example delta a^T, delta")
+def open_equations(t: Trial) -> None:
+    for problem in EVERYTHING:
+        want, references, mean = one(problem), every(problem), 1 / problem.examples
+        found = scalar.backpropagate(problem.stages, problem.loss, problem.x[0], problem.y[0])
+        t.scalar([found.dW, found.db], [want.dW, want.db])
+        for layer, (delta, a) in enumerate(zip(want.dz, want.a[:-1], strict=True)):
+            t.example(t.columns.column(delta) @ t.xp.reshape(t.put(a), (1, -1)), want.dW[layer])
+        network = t.network(problem)
+        _, grads = network.value_and_grad(problem.x, problem.y, library.loss_of(problem.loss, "mean"))
+        for layer, (A, Delta) in enumerate(zip(references.a[:-1], references.dz, strict=True)):
+            dW = t.xp.matrix_transpose(t.put(A)) @ t.put(Delta) / problem.examples
+            db = t.xp.sum(t.put(Delta), axis=0) / problem.examples
+            t.batch([dW, db], [transposed(scaled(references.dW[layer], mean)), scaled(references.db[layer], mean)])
+            t.batch([grads[layer]["W"], grads[layer]["b"]], t.host([dW, db]))
+
+
+@check("002-O8", title="scalar, vector and batch forms of everything agree, for four networks")
+def three_forms(t: Trial) -> None:
+    for problem in EVERYTHING:
+        for n in range(problem.examples):
+            arguments = problem.stages, problem.loss, problem.x[n], problem.y[n]
+            t.scalar(scalar.backpropagate(*arguments), one(problem, n))
+            t.example(t.in_columns(*arguments), one(problem, n))
+        t.batch(t.rows(problem), every(problem))
