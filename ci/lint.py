@@ -3,7 +3,8 @@
     python ci/lint.py [FILE ...]
 
 Layers, losses, optimizers, activations, the network and the step speak the Array API standard and nothing else; at
-the boundary (`inputs.py`, `backends/`, `data/`) NumPy may be met. Each rule has a name; `# lint: allow RULE - reason` on the line excuses it. With no files, the package is checked.
+the boundary (`inputs.py`, `backends/`, `data/`) NumPy may be met. Each rule has a name; `# lint: allow RULE - reason`
+on the line excuses it. With no files, the package is checked.
 """
 
 import ast

@@ -6,6 +6,7 @@ else. Each layer, activation, loss and optimizer has a record in one of the tabl
 `LOSS_DB`, `OPTIMIZER_DB`, from which the tests are made.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ Array = Any
 H = 1e-30
 
 
-# --- complex step ------------------------------------------------------------------------------------------------------
+# --- complex step -----------------------------------------------------------------------------------------------------
 
 
 def derivative(f: Callable[[Array], Array], x: Array) -> Array:
@@ -37,7 +38,106 @@ def gradients(f: Callable[[list[Array]], Array], arrays: Sequence[Array]) -> lis
     return found
 
 
-# --- activations -------------------------------------------------------------------------------------------------------
+# --- rounding errors --------------------------------------------------------------------------------------------------
+
+
+class Bounded:
+    """A complex value and a bound on the rounding error of its real part, in units of the machine epsilon.
+
+    Each operation rounds once (running error analysis; Higham, 2002, section 3.3). The bound is infinite where a branch
+    hangs on rounding.
+    """
+
+    def __init__(self, value: Any, error: Any = 0.0):
+        self.value = np.asarray(value, dtype=complex)
+        self.error = np.broadcast_to(np.asarray(error, dtype=float), self.value.shape)
+
+    def _with(self, f: Callable[[Any, Any], Any], other: Any, error: Callable[..., Any]) -> "Bounded":
+        a, b = self, other if isinstance(other, Bounded) else Bounded(other)
+        v = f(a.value, b.value)
+        return Bounded(v, error(abs(a.value.real), a.error, abs(b.value.real), b.error, abs(v.real)) + abs(v.real))
+
+    def __add__(self, other: Any) -> "Bounded":
+        return self._with(operator.add, other, lambda a, ea, b, eb, v: ea + eb)
+
+    def __sub__(self, other: Any) -> "Bounded":
+        return self._with(operator.sub, other, lambda a, ea, b, eb, v: ea + eb)
+
+    def __mul__(self, other: Any) -> "Bounded":
+        return self._with(operator.mul, other, lambda a, ea, b, eb, v: ea * b + eb * a)
+
+    def __truediv__(self, other: Any) -> "Bounded":
+        return self._with(operator.truediv, other, lambda a, ea, b, eb, v: (ea + v * eb) / b)
+
+    def __radd__(self, other: Any) -> "Bounded":
+        return Bounded(other) + self
+
+    def __rsub__(self, other: Any) -> "Bounded":
+        return Bounded(other) - self
+
+    def __rmul__(self, other: Any) -> "Bounded":
+        return Bounded(other) * self
+
+    def __rtruediv__(self, other: Any) -> "Bounded":
+        return Bounded(other) / self
+
+    def __pow__(self, k: int) -> "Bounded":
+        return self * self if k == 2 else self * self * self
+
+    def __neg__(self) -> "Bounded":
+        return Bounded(-self.value, self.error)
+
+    def _compared(self, other: Any, op: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+        a, b = self, other if isinstance(other, Bounded) else Bounded(other)
+        return op(a.value.real, b.value.real), ~(abs((a.value - b.value).real) > 1e-6 + 1e-14 * (a.error + b.error))
+
+    def __lt__(self, other: Any) -> Any:
+        return self._compared(other, operator.lt)
+
+    def __le__(self, other: Any) -> Any:
+        return self._compared(other, operator.le)
+
+    def __gt__(self, other: Any) -> Any:
+        return self._compared(other, operator.gt)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._compared(other, operator.ge)
+
+
+class BoundedNamespace:
+    """The vocabulary for `Bounded`: f and |f'| of each function."""
+
+    def where(self, condition: tuple[Any, Any], p: Any, q: Any) -> Bounded:
+        taken, unsure = condition
+        p, q = (b if isinstance(b, Bounded) else Bounded(b) for b in (p, q))
+        return Bounded(np.where(taken, p.value, q.value), np.where(unsure, np.inf, np.where(taken, p.error, q.error)))
+
+    def maximum(self, a: Any, b: Any) -> Bounded:
+        a = a if isinstance(a, Bounded) else Bounded(a)
+        return self.where(a > b, a, b)
+
+    def minimum(self, a: Any, b: Any) -> Bounded:
+        a = a if isinstance(a, Bounded) else Bounded(a)
+        return self.where(a < b, a, b)
+
+    def abs(self, a: Bounded) -> Bounded:
+        return self.where(a > 0.0, a, -a)
+
+    def __getattr__(self, name: str) -> Callable[[Bounded], Bounded]:
+        slopes = {
+            "exp": np.exp, "expm1": np.exp, "log": lambda a: 1 / a, "log1p": lambda a: 1 / (1 + a),
+            "sqrt": lambda a: 0.5 / np.sqrt(a), "tanh": lambda a: 1 - np.tanh(a) ** 2,
+        }  # fmt: skip
+
+        def apply(a: Bounded) -> Bounded:
+            inside = {"log": a.value.real > 0, "log1p": a.value.real > -1, "sqrt": a.value.real > 0}.get(name, True)
+            value, slope = (np.where(inside, f(a.value), np.nan) for f in (getattr(np, name), slopes[name]))
+            return Bounded(value, abs(slope.real) * a.error + 2 * abs(value.real))
+
+        return apply
+
+
+# --- activations ------------------------------------------------------------------------------------------------------
 
 
 def _gelu(z: Array) -> Array:
@@ -87,7 +187,7 @@ ACTIVATION_DB = {
 }
 
 
-# --- layers ------------------------------------------------------------------------------------------------------------
+# --- layers -----------------------------------------------------------------------------------------------------------
 
 
 def random_bits(count: int, first: int, second: int) -> Array:
@@ -145,7 +245,9 @@ def _batch_norm(layer: Any, p: Any, s: Any, x: Array, at: Place) -> Array:
 
 
 def _residual(layer: Any, p: Any, s: Any, x: Array, at: Place) -> Array:
-    parts = [[{k[2:]: v for k, v in named.items() if k[0] == str(i)} for i in range(len(layer.layers))] for named in (p, s)]
+    parts = [
+        [{k[2:]: v for k, v in named.items() if k[0] == str(i)} for i in range(len(layer.layers))] for named in (p, s)
+    ]
     return x + _chain(layer.layers, *parts, x, at)
 
 
@@ -191,14 +293,15 @@ LAYER_DB = {
     "Dropout": LayerCase(lambda f: [la.Activation(f), la.Dropout(0.4)], training=True),
     "Dropout in inference": LayerCase(lambda f: [la.Activation(f), la.Dropout(0.4)]),
     "Residual": LayerCase(
-        lambda f: [la.Residual([la.Dense(5, activation=f), la.Dropout(0.3), la.Dense(4), la.BatchNorm()])], training=True
+        lambda f: [la.Residual([la.Dense(5, activation=f), la.Dropout(0.3), la.Dense(4), la.BatchNorm()])],
+        training=True,
     ),
     "Residual in inference": LayerCase(lambda f: [la.Residual([la.Activation(f), la.Residual([la.LayerNorm()])])]),
     "Standardize": LayerCase(lambda f: [la.Standardize(0.5, 2.0), la.Activation(f)]),
 }
 
 
-# --- losses ------------------------------------------------------------------------------------------------------------
+# --- losses -----------------------------------------------------------------------------------------------------------
 
 
 def _reals(rng: np.random.Generator, n: int, k: int) -> tuple[Array, Array]:
@@ -237,7 +340,7 @@ def _binary(z: Array, y: Array) -> Array:
 
 @dataclass(frozen=True)
 class LossCase:
-    """A loss, its terms at complex predictions and dense targets, its targets (as given, dense), its output activation."""
+    """A loss, its terms at complex predictions and dense targets, targets (as given, dense), the output activation."""
 
     loss: Any
     terms: Callable[[Array, Array], Array]
@@ -275,7 +378,7 @@ def reduced(terms: Array, weights: Array | None, reduction: str) -> Array:
     return total / np.sum(weights) if reduction == "mean" else total
 
 
-# --- optimizers --------------------------------------------------------------------------------------------------------
+# --- optimizers -------------------------------------------------------------------------------------------------------
 
 # Each is a function of one number: (parameter, gradients so far, oldest first) -> the next parameter. All history is
 # summed anew, as the papers' definitions have it, so that no recursion is shared with the library.

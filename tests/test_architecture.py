@@ -26,7 +26,8 @@ LEVELS = [
     {"training"},
     {"testing"},
     {"verify", "estimators"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 LIBRARIES_ALLOWED = ("backends", "initializers", "data", "files", "testing", "training", "metrics", "estimators", "cli")
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "sklearn"}

@@ -91,9 +91,9 @@ def test_no_crossing_within_a_step(optimizer):
     crossings = []
     advance = trainer._advance
 
-    def watched(batch, sums):
+    def watched(chunk, sums):
         before = len(passed)
-        result = advance(batch, sums)
+        result = advance(chunk, sums)
         crossings.append(len(passed) - before)
         return result
 
@@ -160,4 +160,4 @@ def test_the_whole_step_is_compiled_once_per_shape_under_jit():
     require("jax")
     trainer = trainer_of(network(backend="jax"), optimizer=xmlp.optimizers.AdamW(xmlp.schedules.Cosine(1e-2, 40)))
     trainer.fit(X, Y, epochs=5, batch_size=8)
-    assert trainer._step._cache_size() == 1
+    assert trainer._runner._function._cache_size() == 1

@@ -115,7 +115,7 @@ def test_gradient_is_that_of_central_differences(layers: str, rng: np.random.Gen
         check("gradient, float64, to central differences", abs(error) / size, f"{layers}, {activation}")
 
 
-# --- PyTorch ------------------------------------------------------------------------------------------------------------
+# --- PyTorch ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -210,9 +210,9 @@ def test_gradient_is_that_of_torch(torch: Any, layers: str, rng: np.random.Gener
 def test_a_hundred_steps_are_those_of_torch(torch: Any, optimizer: str, rng: np.random.Generator) -> None:
     import torch.nn.functional as F
 
-    # no bias directly before BatchNorm, which would cancel it: its gradient were noise, and Adam's step the noise's sign
-    layers = [Dense(8, activation="relu"), LayerNorm(), Residual([Dense(6, activation="gelu"), Dense(8)]), "tanh", BatchNorm()]
-    network = xmlp.Network([*layers, Dense(3)], 4, dtype="float64", seed=5)
+    # no bias right before BatchNorm, which cancels it: its gradient would be noise, and Adam's step its sign
+    head = [Dense(8, activation="relu"), LayerNorm(), Residual([Dense(6, activation="gelu"), Dense(8)])]
+    network = xmlp.Network([*head, "tanh", BatchNorm(), Dense(3)], 4, dtype="float64", seed=5)
     trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer=OPTIMIZER_DB[optimizer].optimizer)
     params, stats = in_torch(network.parameters, gradient=True), in_torch(network.statistics)
     name, settings = OPTIMIZER_DB[optimizer].torch
@@ -239,7 +239,7 @@ def test_a_hundred_steps_are_those_of_torch(torch: Any, optimizer: str, rng: np.
     check(goal, relative(flat(network.statistics), flat(stats)), f"{optimizer}: statistics")
 
 
-# --- precision, memory, edges ---------------------------------------------------------------------------------------------
+# --- precision, memory, edges -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
@@ -314,7 +314,7 @@ def test_a_network_at_all_zeros_has_finite_gradients() -> None:
         assert np.allclose(grads[-1]["b"], [0.25, -0.25], rtol=1e-15, atol=0), activation  # p - y with p = 1/2
 
 
-# --- every array library ----------------------------------------------------------------------------------------------------
+# --- every array library ----------------------------------------------------------------------------------------------
 
 
 def kind(array: Any) -> str:

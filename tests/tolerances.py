@@ -29,6 +29,7 @@ LIMITS = {
     # numerics
     "sigmoid, tanh, softplus, log1p, in ulp": 4.0,
     "gelu, silu, mish, relative to nearby values": 1e-15,
+    "fall between neighbouring floats, in ulp": 3.0,
     "entropy of equal logits, in ulp": 1.0,
     # optimizers, schedules, initializers
     "update by hand": 1e-15,

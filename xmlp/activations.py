@@ -72,7 +72,7 @@ def tanh(xp, x):  # type: ignore[no-untyped-def]
 
 
 def _gated(xp: Any, x: Array, low: float, high: float, gate: Callable[[Array], Array]) -> Array:
-    """X gate(x) for a gate that is 0 below `low` and 1 above `high` to the last digit: never inf * 0."""
+    """x gate(x) for a gate that is 0 below `low` and 1 above `high` to the last digit: never inf * 0."""
     u = xp.where(x > high, high, xp.maximum(x, low))
     return xp.where(x > high, x, u * gate(u))
 

@@ -112,6 +112,6 @@ def draw(
     for initializer, shape, (layer, name) in wanted:
         drawn = np.asarray(get(initializer)(seeds.generator(seed, "weights", layer, *name.encode()), shape))
         if drawn.shape != shape:
-            raise ValueError(f"the initializer of layer {layer}, {name}, gave the shape {drawn.shape} instead of {shape}")
+            raise ValueError(f"the initializer of layer {layer}, {name}, gave {drawn.shape} instead of {shape}")
         pieces.append(drawn.reshape(-1))
     return np.concatenate(pieces, dtype=np.float64)

@@ -38,7 +38,7 @@ class Inputs:
         )
 
     def features(self, x: Any, what: str = "x") -> tuple[Array, Callable[[Array], Any]]:
-        """X as a device array (N, in_features), bytes still bytes; and how results go back to the caller."""
+        """x as a device array (N, in_features), bytes still bytes; and how results go back to the caller."""
         array = self._own(x, what)
         if array is None:
             host = host_array(x, what)

@@ -39,11 +39,11 @@ class Layer(ABC):
 
     @abstractmethod
     def forward(self, params: Params, x: Array, ctx: Context) -> tuple[Array, Any]:
-        """Y of shape (..., N, out_features), and the cache for backward."""
+        """y of shape (..., N, out_features), and the cache for backward."""
 
     @abstractmethod
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array | None, dict[str, Array]]:
-        """Dx of the shape of x (None allowed where `ctx.input_gradient` is false), and one gradient per parameter."""
+        """dx of the shape of x (None allowed where `ctx.input_gradient` is false), and one gradient per parameter."""
 
     def random_sites(self) -> list[tuple[int, ...]]:
         """The places below this layer that ask for random bits, as paths of inner layers."""
@@ -179,7 +179,7 @@ def random_bits(xp, element: int, *, first: int, second: int):  # type: ignore[n
 
 @elementwise
 def masked(xp, x, bits: int, *, threshold: int, scale):  # type: ignore[no-untyped-def]
-    """X scale where the random bits reach the threshold, else 0."""
+    """x scale where the random bits reach the threshold, else 0."""
     return xp.where(bits >= threshold, x * scale, 0.0)
 
 
@@ -219,7 +219,7 @@ class Dropout(Layer):
 
 
 def _normalized_gradient(xp: Any, normalized: Array, inverse: Array, dn: Array, axis: int) -> Array:
-    """Dx through n = (x - mean(x)) inverse, inverse = 1 / sqrt(var(x) + eps), both along `axis`.
+    """dx through n = (x - mean(x)) inverse, inverse = 1 / sqrt(var(x) + eps), both along `axis`.
 
     dx = inverse (dn - mean(dn) - n mean(dn n)) (Ioffe & Szegedy, 2015, section 3, collected).
     """

@@ -105,7 +105,7 @@ class Network:
         learning = [i for i, spec in enumerate(specs) if spec]
         self._first_learning = learning[0] if learning else 0
 
-    # --- what it is ---------------------------------------------------------------------------------------------------
+    # --- what it is -------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         sizes = "-".join(map(str, self._features))
@@ -118,6 +118,11 @@ class Network:
     @property
     def out_features(self) -> int:
         return self._features[-1]
+
+    @property
+    def random(self) -> bool:
+        """Whether training draws random bits: dropout and the like."""
+        return bool(self._sites)
 
     @property
     def theta(self) -> Array:
@@ -171,7 +176,7 @@ class Network:
         lines += [f"{name:{width}}  {out:>7}  {count:>10}  {text}".rstrip() for name, out, count, text in rows]
         return "\n".join(lines)
 
-    # --- pure passes: on device arrays, nothing hidden -------------------------------------------------------------------
+    # --- pure passes: on device arrays, nothing hidden --------------------------------------------------------------
 
     def pass_forward(
         self,
@@ -183,7 +188,7 @@ class Network:
         keys: Keys | None = None,
         raw: bool = False,
     ) -> tuple[Array, list[Any]]:
-        """Y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
+        """y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
         params, kept = self.layout.views(self.backend.xp, theta), self._stats_layout.views(self.backend.xp, stats)
         ctx, caches, y = contexts.of(self.backend, training=training), [], x
         for i, layer in enumerate(self._body if raw else self.layers):
@@ -195,7 +200,7 @@ class Network:
         self, theta: Array, stats: Array, caches: list[Any], dy: Array, *, training: bool = False, raw: bool = False,
         input_gradient: bool = True,
     ) -> tuple[Array | None, Gradients]:  # fmt: skip
-        """Dx and the gradients, from the caches of `pass_forward` called in the same way."""
+        """dx and the gradients, from the caches of `pass_forward` called in the same way."""
         xp = self.backend.xp
         params, kept = self.layout.views(xp, theta), self._stats_layout.views(xp, stats)
         ctx = contexts.of(self.backend, training=training)
@@ -246,7 +251,7 @@ class Network:
         raw = self._output_link != "identity" and loss.link == self._output_link
         return (loss.at_raw_outputs() if raw else loss), raw
 
-    # --- for people ---------------------------------------------------------------------------------------------------
+    # --- for people -------------------------------------------------------------------------------------------------
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Raw outputs (N, out_features).
@@ -308,14 +313,14 @@ class Network:
         return decided[0] if len(decided) == 1 else xp.stack(decided, axis=-1)
 
     def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, list[Any]]:
-        """Y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
+        """y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
         keys = self.keys(seed, step) if training else None
         x = self._inputs.floats(self._inputs.features(x)[0])
         y, caches = self.pass_forward(self._theta, self._stats, x, training=training, keys=keys)
         return y, Caches(caches, training)
 
     def backward(self, caches: "Caches", dy: Any) -> tuple[Array, Gradients]:
-        """Dx and the gradients of the parameters, from the gradient with respect to the outputs."""
+        """dx and the gradients of the parameters, from the gradient with respect to the outputs."""
         if not isinstance(caches, Caches) or len(caches) != len(self.layers):
             raise ValueError(
                 "backward needs the caches that forward returned: call y, caches = network.forward(x) first"
@@ -388,7 +393,7 @@ class Network:
 
         return fit(self, x, y, **kw)
 
-    # --- elsewhere and later ------------------------------------------------------------------------------------------
+    # --- elsewhere and later ----------------------------------------------------------------------------------------
 
     def to(self, backend: str | Backend, *, dtype: str | None = None) -> "Network":
         """A copy on another backend."""

@@ -119,7 +119,7 @@ def flushed(xp: Any, moment: Array, least: float = 1e-30) -> Array:
 
 @elementwise
 def sgd(xp, theta, grad, *, lr):  # type: ignore[no-untyped-def]
-    """Theta - lr grad."""
+    """theta - lr grad."""
     return theta - lr * grad
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,12 +34,6 @@ def run(*args: object, code: int = 0, stdin: str | bytes | None = None) -> Resul
 def environment(**more: str) -> dict[str, str]:
     """The environment of a process that is to find this xmlp, wherever it runs."""
     return {**os.environ, "PYTHONPATH": str(Path(xmlp.__file__).parent.parent), **more}
-
-
-def start(*args: object, **settings: Any) -> "subprocess.Popen[str]":
-    """Start the command in a process of its own."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
-    return subprocess.Popen([*COMMAND, *map(str, args)], env=environment(), **{**pipes, **settings})
 
 
 def write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> Path:

@@ -30,7 +30,8 @@ def test_a_regression_predicts_in_the_targets_unit(shelf):
 
 def test_a_linear_network_finds_the_linear_law(here):
     path = table(here / "a.csv", {k: v for k, v in houses(300).items() if k != "kind"})
-    run("train", path, "--target", "price", "--hidden", "none", "--lr", 0.1, "--epochs", 60, "--dtype", "float64", "--quiet")
+    settings = ["--hidden", "none", "--lr", 0.1, "--weight-decay", 0, "--epochs", 100, "--dtype", "float64"]
+    run("train", path, "--target", "price", "--quiet", *settings)
     found = json.loads(run("evaluate", "model.safetensors", path, "--json").stdout)
     assert found["r2"] == pytest.approx(1, abs=1e-9)
     assert found["rmse"] < 1  # of prices of about 700000
@@ -134,7 +135,9 @@ def test_names_of_classes_are_quoted_and_cannot_be_formulas(here):
         file.write(run("predict", "model.safetensors", path).stdout)
     with open("out.csv", newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["prediction", "p_" + names["small"], "p_" + names["big"]][:1] + ["p_" + n for n in sorted(names.values())]
+    assert header == ["prediction", "p_" + names["small"], "p_" + names["big"]][:1] + [
+        "p_" + n for n in sorted(names.values())
+    ]
     assert {row[0] for row in rows} <= {"'" + names["big"], names["small"]}
     text = run("evaluate", "model.safetensors", path).stdout
     assert "small, or\\nless" in text

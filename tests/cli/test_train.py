@@ -12,23 +12,25 @@ from xmlp.cli.train import DIGITS
 
 def test_digits_are_learnt_and_the_file_predicts(here):
     lines = run("train", "--epochs", 2).stdout.splitlines()
-    x, y, x_test, y_test = xmlp.data.load("digits")
-    assert lines[0] == "digits: 3441 rows to train on, 382 held out"
-    assert lines[1].startswith("network 64-256-10, 19210 parameters; ")
+    _, _, x_test, y_test = xmlp.data.load("digits")
+    held = round(3823 * DIGITS.validation)
+    sizes = "-".join(map(str, (64, *DIGITS.hidden, 10)))
+    assert lines[0] == f"digits: {3823 - held} rows to train on, {held} held out"
+    assert re.fullmatch(rf"network {sizes}, \d+ parameters; \S+ on .*, float32", lines[1])
     epochs = [line for line in lines if line.startswith("epoch")]
     assert [line[:9] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
     assert all(re.search(r"loss \S+  validation loss \S+  validation accuracy \S+  \S+ samples/s$", e) for e in epochs)
     assert lines[-1] == "saved model.safetensors"
     network = xmlp.load("model.safetensors")
     accuracy = (network.predict_label(x_test) == y_test).mean()
-    assert accuracy > 0.9
+    assert accuracy > 0.8
     assert f"test: accuracy {accuracy:.4g}  " in lines[-2]
     assert network.metadata["dataset"] == "digits"
     assert network.metadata["training"]["epochs"] == 2
     assert [p.name for p in here.iterdir()] == ["model.safetensors"]
 
 
-def test_the_digits_recipe_stands_in_one_place(here, monkeypatch):
+def test_the_digits_recipe_stands_in_one_place(here):
     x, *_ = xmlp.data.load("digits")
     row = json.loads(run("train", "--json", "--epochs", 1).stdout.splitlines()[-1])
     train = len(x) - round(len(x) * DIGITS.validation)
@@ -37,8 +39,10 @@ def test_the_digits_recipe_stands_in_one_place(here, monkeypatch):
 
 
 def test_the_seed_decides_everything(here):
+    path = table(here / "a.csv", houses(50))
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        run("train", "--epochs", 1, "--quiet", "--seed", seed, "--model", f"{name}.safetensors")
+        settings = ["--epochs", 1, "--dropout", 0.5, "--quiet", "--seed", seed, "--model", f"{name}.safetensors"]
+        run("train", path, "--target", "kind", *settings)
     a, b, c = (xmlp.load(f"{name}.safetensors").theta for name in "abc")
     assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
@@ -47,13 +51,14 @@ def test_the_seed_decides_everything(here):
 def test_validation_rows_take_no_part(shelf, here):
     """Neither the scaling nor the weights depend on them."""
     path = table(here / "a.csv", houses(60))
-    run("train", path, "--target", "price", "--epochs", 1, "--quiet", "--model", "a.safetensors")
+    settings = ["--target", "price", "--epochs", 1, "--validation", 0.2, "--quiet", "--model"]
+    run("train", path, *settings, "a.safetensors")
     held = xmlp.data.batches.split_rows(60, 0.2, 0)[1]
     columns = houses(60)
     for row in held:
         columns["size"][row] *= 1000
         columns["price"][row] *= 3
-    run("train", table(path, columns), "--target", "price", "--epochs", 1, "--quiet", "--model", "b.safetensors")
+    run("train", table(path, columns), *settings, "b.safetensors")
     a, b = xmlp.load("a.safetensors"), xmlp.load("b.safetensors")
     assert np.array_equal(a.theta, b.theta)
     assert np.array_equal(a.stats, b.stats)
@@ -63,7 +68,7 @@ def test_a_class_in_one_row_is_learnt_and_not_held_out(here):
     columns = houses(40)
     columns["kind"] = ["odd" if row in xmlp.data.batches.split_rows(40, 0.2, 0)[1][:1] else "even" for row in range(40)]
     path = table(here / "a.csv", columns)
-    lines = run("train", path, "--target", "kind", "--epochs", 1).stdout.splitlines()
+    lines = run("train", path, "--target", "kind", "--epochs", 1, "--validation", 0.2).stdout.splitlines()
     assert lines[0].endswith("33 rows to train on, 7 held out")
 
 
@@ -113,9 +118,11 @@ def test_json_is_an_object_a_line(here):
     result = run("train", path, "--target", "price", "--epochs", 3, "--json")
     *epochs, end = map(json.loads, result.stdout.splitlines())
     assert [row["epoch"] for row in epochs] == [1, 2, 3]
-    assert all(row.keys() >= {"loss", "val_loss", "r2", "val_r2", "lr", "seconds", "samples_per_second"} for row in epochs)
+    assert all(
+        row.keys() >= {"loss", "val_loss", "r2", "val_r2", "lr", "seconds", "samples_per_second"} for row in epochs
+    )
     assert end["event"] == "end"
-    assert (end["model"], end["epochs"], end["steps"], end["stopped"]) == ("model.safetensors", 3, 6, None)
+    assert (end["model"], end["epochs"], end["stopped"]) == ("model.safetensors", 3, None)
     assert end["validation"].keys() == {"r2", "mae", "rmse"}
     assert result.stderr == ""
 
@@ -143,7 +150,7 @@ def test_divergence_is_an_error_and_saves_nothing(here):
 
 def test_a_table_on_standard_input(here):
     text = table(here / "a.csv", houses(50)).read_text()
-    assert run("train", "-", "--target", "kind", "--epochs", 1, stdin=text).stdout.startswith("standard input: 40 rows")
+    assert run("train", "-", "--target", "kind", "--epochs", 1, stdin=text).stdout.startswith("standard input: ")
     by_pipe = run("predict", "model.safetensors", stdin=text).stdout
     assert by_pipe == run("predict", "model.safetensors", "-", stdin=text).stdout
     assert by_pipe == run("predict", "model.safetensors", "a.csv").stdout

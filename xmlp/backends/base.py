@@ -113,7 +113,8 @@ class Backend(ABC):
 
     def assign(self, old: Array, new: Array) -> Array:
         """Give `old` the values of `new`, in place where the library can; returns the array that now holds them."""
-        old[...] = new
+        if old is not new:
+            old[...] = new
         return old
 
     def index(self, n: int) -> Array:

@@ -34,7 +34,7 @@ PARTIALS: dict[str, tuple[Callable[..., Any] | None, ...]] = {
 
 
 def differentiate(output: Node, variable: Node) -> Node:
-    """D output / d variable, simplified."""
+    """d output / d variable, simplified."""
     return by_cases(_forward(output, variable) or const(0.0))
 
 

@@ -67,7 +67,7 @@ class Formula:
         return self.graph.used
 
     def __call__(self, *arrays: Array, **scalars: float) -> Any:
-        """Value on arrays of one library, each output broadcast from the inputs: an array, or a tuple of arrays."""
+        """Value on arrays of one library, each output broadcast from the inputs: an array or a tuple of them."""
         if any(isinstance(a, Traced) for a in arrays):
             return self._call_traced(arrays, scalars)
         return self.evaluate(array_namespace(*arrays), *arrays, **scalars)
@@ -147,7 +147,7 @@ class Formula:
 
     @cached_property
     def pullback(self) -> "Formula":
-        """Dx = dy f'(x), as a formula of (*arguments, output, dy); it reads the output instead of computing it again."""
+        """dx = dy f'(x), a formula of (*arguments, output, dy); it reads the output instead of computing it again."""
 
         def trace() -> list[Node]:
             slope = through_output(self.graph.outputs[0], self.derivative.graph.outputs[0])

@@ -1,9 +1,9 @@
 """Machine-independent code for the kernels of a plan: LLVM's assembly language, as text.
 
-A kernel is two nested loops over rows and columns whose sizes are arguments, so that one kernel serves every shape of the
-same structure. What a pass along a row needs of an earlier pass is read from memory. LLVM makes vector code of the inner
-loop; exp, log, tanh and their kin are written here for float32 in operations that have vector forms, and taken from the
-mathematics library for float64.
+A kernel is two nested loops over rows and columns whose sizes are arguments, so that one kernel serves every shape of
+the same structure. What a pass along a row needs of an earlier pass is read from memory. LLVM makes vector code of the
+inner loop; exp, log, tanh and their kin are written here for float32 in operations that have vector forms, and taken
+from the mathematics library for float64.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from xmlp.graph.node import OPS
 from xmlp.graph.plan import REDUCTIONS, Kernel, Operand, Place, base, level, phases
 from xmlp.graph.tensor import FLOATS, PlanError, TensorNode, matrix
 
@@ -38,7 +37,12 @@ class Code:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.cells: list[str] = []  # room on the stack, set aside before the first line
         self._count = 0
+
+    @property
+    def text(self) -> str:
+        return "\n".join([*self.cells, *self.lines])
 
     def new(self, text: str) -> str:
         """A line that defines a value; returns its name."""
@@ -50,13 +54,16 @@ class Code:
     def do(self, text: str) -> None:
         self.lines.append(f"  {text}")
 
+    def cell(self, name: str, kind: str) -> None:
+        self.cells.append(f"  {name} = alloca {kind}")
+
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")
 
     def loop(self, name: str, count: str, body: Callable[[str], None]) -> None:
         """`for i in range(count)`, the count being a value or a number."""
         counter = f"%{name}.at"
-        self.lines.insert(0, f"  {counter} = alloca i64")
+        self.cell(counter, "i64")
         self.do(f"store i64 0, ptr {counter}")
         self.do(f"br label %{name}.test")
         self.label(f"{name}.test")
@@ -105,10 +112,10 @@ class _Emitter:
         self.code = Code()
         self.places: list[Place] = []
         self.scalars: list[str] = []
-        self.once: dict[TensorNode, str] = {}  # values made before the loops
         self.row: dict[TensorNode, str] = {}  # values made once a row
         self.element: dict[TensorNode, str] = {}  # values made in the present pass over the columns
         self.r = self.c = ""
+        self._present = 0  # the phase
 
     def emit(self) -> Emitted:
         kernel, code = self.kernel, self.code
@@ -117,34 +124,21 @@ class _Emitter:
             self._pointer(operand)
         for node in reductions:
             if node.attr != "column":
-                code.do(f"{self._cell(node)} = alloca {TYPES[node.dtype]}")
+                code.cell(self._cell(node), TYPES[node.dtype])
             if node.attr == "all":
                 code.do(f"store {TYPES[node.dtype]} {literal(0.0, node.dtype)}, ptr {self._cell(node)}")
-        setup = len(code.lines)
         self._clear([n for n in reductions if n.attr == "column"])
         code.loop("rows", "%rows", self._a_row)
-        for node in (n for n in reductions if n.attr == "all"):
-            value = code.new(f"load {TYPES[node.dtype]}, ptr {self._cell(node)}")
-            self._write(kernel.stores[node], "0", value)
-        before = self._before
-        code.lines[setup + before :] = code.lines[setup + before :]
-        return self._finished()
-
-    _before = 0
-
-    def _finished(self) -> Emitted:
-        pointers = ", ".join(f"ptr noalias %p{i}" for i in range(len(self.places)))
-        numbers = ", ".join(f"double %s{i}" for i in range(len(self.scalars)))
-        parameters = ", ".join(filter(None, ["i64 %rows", "i64 %columns", "ptr noalias %list", pointers, numbers]))
-        entry = [*self._entry_lines(), *self.code.lines]
-        allocas = [line for line in entry if " = alloca " in line]
-        body = "\n".join([*allocas, *(line for line in entry if " = alloca " not in line)])
-        name = "k" + hashlib.sha256(f"{parameters}{body}".encode()).hexdigest()[:20]
-        inner = f"define internal void @{name}.body({parameters}) #0 {{\n{body}\n  ret void\n}}\n"
+        for node in reductions:
+            if node.attr == "all":
+                total = code.new(f"load {TYPES[node.dtype]}, ptr {self._cell(node)}")
+                self._write(kernel.stores[node], "0", total)
+        pointers = [f"ptr noalias %p{i}" for i in range(len(self.places))]
+        numbers = [f"double %s{i}" for i in range(len(self.scalars))]
+        parameters = ", ".join(["i64 %rows", "i64 %columns", "ptr noalias %list", *pointers, *numbers])
+        name = "k" + hashlib.sha256(f"{parameters}{code.text}".encode()).hexdigest()[:20]
+        inner = f"define internal void @{name}.body({parameters}) #0 {{\n{code.text}\n  ret void\n}}\n"
         return Emitted(name, inner + self._wrapper(name), tuple(self.places), tuple(self.scalars))
-
-    def _entry_lines(self) -> list[str]:
-        return self._prologue.lines if hasattr(self, "_prologue") else []
 
     def _wrapper(self, name: str) -> str:
         """The same kernel as a function of a table of arguments, the scalars of the step and the list of rows."""
@@ -158,21 +152,24 @@ class _Emitter:
         arguments.insert(2, ("ptr", "%list"))
         passed = ", ".join(f"{kind} {value}" for kind, value in arguments)
         code.do(f"call void @{name}.body({passed})")
-        body = "\n".join(code.lines)
-        return f"define void @{name}(ptr %table, ptr %scalars, ptr %list) {{\n{body}\n  ret void\n}}\n"
+        return f"define void @{name}(ptr %table, ptr %scalars, ptr %list) {{\n{code.text}\n  ret void\n}}\n"
 
-    # --- loops ----------------------------------------------------------------------------------------------------------
+    # --- loops ------------------------------------------------------------------------------------------------------
 
     def _clear(self, columns: Sequence[TensorNode]) -> None:
         """Sums over the rows begin at zero, in the place where they are wanted."""
+
+        def clear(c: str) -> None:
+            for node in columns:
+                self._write(self.kernel.stores[node], c, literal(0.0, node.dtype))
+
         if columns:
-            self.code.loop("clear", "%columns", lambda c: [
-                self._write(self.kernel.stores[n], c, literal(0.0, n.dtype)) for n in columns
-            ])  # fmt: skip
+            self.code.loop("clear", "%columns", clear)
 
     def _a_row(self, r: str) -> None:
         self.r, self.row = r, {}
         for p in range(max(self.phase.values(), default=0) + 1):
+            self._present = p
             here = [n for n in self.kernel.nodes if self.phase[n] == p]
             for node in here:
                 if node.op in REDUCTIONS and node.attr == "row":
@@ -217,7 +214,7 @@ class _Emitter:
             new = self._select(self.code.new(f"fcmp nsz ugt {kind} {value}, {old}"), value, old, kind)
         self.code.do(f"store {kind} {new}, ptr {self._cell(node)}")
 
-    # --- values ---------------------------------------------------------------------------------------------------------
+    # --- values -----------------------------------------------------------------------------------------------------
 
     def value(self, node: TensorNode, dtype: str) -> str:
         """The value of `node` at the present element, as a number of `dtype`."""
@@ -241,8 +238,6 @@ class _Emitter:
         self.element[found] = self._computed(found)
         return self.element[found]
 
-    _present = 0
-
     def _computed(self, node: TensorNode) -> str:
         if node.op == "take":
             return self._loaded(self.kernel.loads[node])
@@ -252,20 +247,22 @@ class _Emitter:
         strong = next((a.dtype for a in operands if not a.weak), node.dtype)
         values = [self.value(a, strong) for a in operands]
         if node.op == "where":
-            return self._select(self.value(node.args[0], "bool"), *values, TYPES[strong])
+            return self._select(self.value(node.args[0], "bool"), values[0], values[1], TYPES[strong])
         return operation(self.code, node.op, values, strong, [a.attr if a.op == "const" else None for a in operands])
 
     def _select(self, condition: str, a: str, b: str, kind: str) -> str:
         return self.code.new(f"select i1 {condition}, {kind} {a}, {kind} {b}")
 
     def _number(self, node: TensorNode, dtype: str) -> str:
-        """A number that the host knows: constants are literals, scalars and what is made of them is computed in double."""
+        """A number that the host knows: a literal, or made of the step's scalars in double precision."""
         if node.op == "const":
             return literal(node.attr, dtype)
         value = self._double(node)
         if dtype == "float64":
             return value
-        return self.code.new(f"fptrunc double {value} to float" if dtype == "float32" else f"fptosi double {value} to i32")
+        return self.code.new(
+            f"fptrunc double {value} to float" if dtype == "float32" else f"fptosi double {value} to i32"
+        )
 
     def _double(self, node: TensorNode) -> str:
         if node.op == "const":
@@ -286,10 +283,14 @@ class _Emitter:
             return self.code.new(f"{'uitofp' if old in ('uint8', 'bool') else 'sitofp'} {a} {value} to {b}")
         if old in FLOATS:
             return self.code.new(f"fptosi {a} {value} to {b}")
-        wider = TYPES[new][1:] > TYPES[old][1:] if len(TYPES[new]) == len(TYPES[old]) else len(TYPES[new]) > len(TYPES[old])
-        return self.code.new(f"{('zext' if old in ('uint8', 'bool') else 'sext') if wider else 'trunc'} {a} {value} to {b}")
+        wider = (
+            TYPES[new][1:] > TYPES[old][1:] if len(TYPES[new]) == len(TYPES[old]) else len(TYPES[new]) > len(TYPES[old])
+        )
+        return self.code.new(
+            f"{('zext' if old in ('uint8', 'bool') else 'sext') if wider else 'trunc'} {a} {value} to {b}"
+        )
 
-    # --- memory ---------------------------------------------------------------------------------------------------------
+    # --- memory -----------------------------------------------------------------------------------------------------
 
     def _cell(self, node: TensorNode) -> str:
         return f"%sum{self.kernel.nodes.index(node)}"
@@ -388,12 +389,135 @@ def _extreme(code: Code, op: str, values: Sequence[str], dtype: str, constants: 
     return code.new(f"call {kind} @llvm.{op}.{_SUFFIX[dtype]}({kind} {values[0]}, {kind} {values[1]})")
 
 
-DECLARATIONS = "\n".join(
-    f"declare {kind} @llvm.{name}.{suffix}({kind}{f', {kind}' * (name in ('pow', 'maximum', 'minimum'))})"
-    for suffix, kind in (("f32", "float"), ("f64", "double"))
-    for name in ("fabs", "sqrt", "exp", "log", "pow", "maximum", "minimum", "copysign")
-    if name != "copysign"
-)
-DECLARATIONS += "\ndeclare float @llvm.copysign.f32(float, float)\n"
-DECLARATIONS += "\n".join(f"declare double @{name}(double) #1" for name in ("expm1", "log1p", "tanh"))
-DECLARATIONS += "\nattributes #0 = { noinline nounwind }\nattributes #1 = { nounwind willreturn memory(none) }\n"
+# --- functions for float32 in operations that have vector forms -----------------------------------------------------
+
+
+def _single(value: float) -> str:
+    return literal(value, "float32")
+
+
+def _f32(code: Code, op: str, *values: str | float) -> str:
+    written = [literal(v, "float32") if isinstance(v, (int, float)) else v for v in values]
+    return code.new(f"f{op} contract float {written[0]}, {written[1]}")
+
+
+def _polynomial(code: Code, x: str, coefficients: Sequence[float]) -> str:
+    """Horner's scheme, the highest coefficient first."""
+    value: str | float = coefficients[0]
+    for c in coefficients[1:]:
+        value = _f32(code, "add", _f32(code, "mul", value, x), c)
+    return str(value)
+
+
+def _within(code: Code, x: str, low: float, high: float) -> str:
+    """x kept between two numbers; nan stays nan."""
+    for order, bound in (("ogt", high), ("olt", low)):
+        beyond = code.new(f"fcmp {order} float {x}, {_single(bound)}")
+        x = code.new(f"select i1 {beyond}, float {_single(bound)}, float {x}")
+    return x
+
+
+_LN2 = (0.693359375, -2.12194440e-4)  # in two parts, the first short enough for exact multiples
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+_LOG = (
+    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+    2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+)  # fmt: skip
+
+
+def _reduced_exp(code: Code, x: str) -> tuple[str, str]:
+    """n and exp(r) - 1 with x = n ln 2 + r, |r| <= ln 2 / 2 (minimax coefficients of the Cephes library)."""
+    shifter = 12582912.0  # 1.5 2^23: adding it rounds to an integer, which then lies in the low bits
+    scaled = code.new(f"fmul float {x}, {_single(1.4426950408889634)}")
+    shifted = code.new(f"fadd float {scaled}, {_single(shifter)}")
+    bits = code.new(f"bitcast float {shifted} to i32")
+    n = code.new(f"sub i32 {bits}, {struct.unpack('i', struct.pack('f', shifter))[0]}")
+    whole = code.new(f"fsub float {shifted}, {_single(shifter)}")
+    r = _f32(code, "sub", _f32(code, "sub", x, _f32(code, "mul", whole, _LN2[0])), _f32(code, "mul", whole, _LN2[1]))
+    tail = _f32(code, "mul", _polynomial(code, r, _EXP), _f32(code, "mul", r, r))
+    return n, _f32(code, "add", tail, r)
+
+
+def _power_of_two(code: Code, n: str) -> str:
+    """2^n for -127 <= n <= 128, 2^-127 being 0."""
+    biased = code.new(f"add i32 {n}, 127")
+    return code.new(f"bitcast i32 {code.new(f'shl i32 {biased}, 23')} to float")
+
+
+def _exp(code: Code, x: str) -> str:
+    """exp(x) = 2^n exp(r), the power in two factors so that neither overflows."""
+    n, e = _reduced_exp(code, _within(code, x, -104.0, 89.0))
+    half = code.new(f"ashr i32 {n}, 1")
+    rest = code.new(f"sub i32 {n}, {half}")
+    scaled = _f32(code, "mul", _f32(code, "add", e, 1.0), _power_of_two(code, half))
+    return code.new(f"fmul float {scaled}, {_power_of_two(code, rest)}")
+
+
+def _expm1(code: Code, x: str) -> str:
+    """exp(x) - 1 = 2 (2^(n-1) (exp(r) - 1) + (2^(n-1) - 1/2))."""
+    n, e = _reduced_exp(code, _within(code, x, -87.0, 89.5))
+    power = _power_of_two(code, code.new(f"sub i32 {n}, 1"))
+    half = _f32(code, "add", _f32(code, "mul", power, e), _f32(code, "sub", power, 0.5))
+    return code.new(f"fadd float {half}, {half}")
+
+
+def _tanh(code: Code, x: str) -> str:
+    """tanh(x) = -sign(x) e / (2 + e) with e = exp(-2 |x|) - 1."""
+    size = _within(code, code.new(f"call float @llvm.fabs.f32(float {x})"), 0.0, 10.0)
+    e = _expm1(code, _f32(code, "mul", size, -2.0))
+    t = code.new(f"fdiv float {e}, {_f32(code, 'add', e, 2.0)}")
+    return code.new(f"call float @llvm.copysign.f32(float {t}, float {x})")
+
+
+def _log(code: Code, x: str) -> str:
+    """log(x) = e ln 2 + log(m) with x = 2^e m, sqrt(1/2) <= m < sqrt(2) (minimax coefficients of Cephes)."""
+    tiny = code.new(f"fcmp olt float {x}, {_single(2.0**-126)}")
+    scaled = code.new(f"select i1 {tiny}, float {_f32(code, 'mul', x, 2.0**23)}, float {x}")
+    bits = code.new(f"bitcast float {scaled} to i32")
+    exponent = code.new(f"ashr i32 {code.new(f'sub i32 {bits}, {0x3F3504F3}')}, 23")
+    whole = code.new(f"shl i32 {exponent}, 23")
+    mantissa = code.new(f"bitcast i32 {code.new(f'sub i32 {bits}, {whole}')} to float")
+    less = code.new(f"select i1 {tiny}, i32 23, i32 0")
+    e = code.new(f"sitofp i32 {code.new(f'sub i32 {exponent}, {less}')} to float")
+    f = _f32(code, "sub", mantissa, 1.0)
+    square = _f32(code, "mul", f, f)
+    y = _f32(code, "mul", _f32(code, "mul", _polynomial(code, f, _LOG), f), square)
+    y = _f32(code, "sub", _f32(code, "add", y, _f32(code, "mul", e, _LN2[1])), _f32(code, "mul", square, 0.5))
+    value = _f32(code, "add", _f32(code, "add", f, y), _f32(code, "mul", e, _LN2[0]))
+    for test, limit, result in (("oeq", 0.0, float("-inf")), ("ult", 0.0, float("nan"))):
+        hit = code.new(f"fcmp {test} float {x}, {_single(limit)}")
+        value = code.new(f"select i1 {hit}, float {_single(result)}, float {value}")
+    infinite = code.new(f"fcmp oeq float {x}, {_single(float('inf'))}")
+    return code.new(f"select i1 {infinite}, float {x}, float {value}")
+
+
+def _log1p(code: Code, x: str) -> str:
+    """log(1 + x) = log(u) + (x - (u - 1)) / u with u = 1 + x as rounded."""
+    u = code.new(f"fadd float {x}, {_single(1.0)}")
+    logarithm = _log(code, u)
+    back = code.new(f"fsub float {u}, {_single(1.0)}")
+    lost = code.new(f"fsub float {x}, {back}")
+    value = _f32(code, "add", logarithm, code.new(f"fdiv float {lost}, {u}"))
+    inside = code.new(f"fcmp ogt float {u}, {_single(0.0)}")  # not so for x <= -1 and nan
+    value = code.new(f"select i1 {inside}, float {value}, float {logarithm}")
+    infinite = code.new(f"fcmp oeq float {x}, {_single(float('inf'))}")
+    return code.new(f"select i1 {infinite}, float {x}, float {value}")
+
+
+def prelude() -> str:
+    """What every module of kernels begins with."""
+    lines = []
+    for suffix, kind in (("f32", "float"), ("f64", "double")):
+        lines += [f"declare {kind} @llvm.{name}.{suffix}({kind})" for name in ("fabs", "sqrt", "exp", "log")]
+        lines += [
+            f"declare {kind} @llvm.{n}.{suffix}({kind}, {kind})" for n in ("pow", "maximum", "minimum", "copysign")
+        ]
+    lines += [f"declare double @{name}(double) #1" for name in ("expm1", "log1p", "tanh")]
+    for name, body in (("exp", _exp), ("expm1", _expm1), ("tanh", _tanh), ("log", _log), ("log1p", _log1p)):
+        code = Code()
+        result = body(code, "%x")
+        lines.append(f"define internal float @x.{name}(float %x) #2 {{\n{code.text}\n  ret float {result}\n}}")
+    lines.append("attributes #0 = { noinline nounwind }")
+    lines.append("attributes #1 = { nounwind willreturn memory(none) }")
+    lines.append("attributes #2 = { alwaysinline nounwind willreturn memory(none) }")
+    return "\n".join(lines) + "\n"

@@ -1,10 +1,10 @@
 """Planning: from the graph of a traced step to a flat list of calls on assigned buffers.
 
-The graph is cut at the products. What lies between is gathered into kernels: all elementwise nodes over the same rows and
-columns that can run in one pass, with the sums and maxima along rows, over rows and over everything that they feed. Each
-call has a stage, one more than that of what it reads from memory; calls run in the order of their stages. Every array
-that memory must hold gets a buffer, results that are slices of a larger vector the slice itself, and a new state the
-place of the old one where nobody reads that any more.
+The graph is cut at the products. What lies between is gathered into kernels: all elementwise nodes over the same rows
+and columns that can run in one pass, with the sums and maxima along rows, over rows and over everything that they feed.
+Each call has a stage, one more than that of what it reads from memory; calls run in the order of their stages. Every
+array that memory must hold gets a buffer, results that are slices of a larger vector the slice itself, and a new state
+the place of the old one where nobody reads that any more.
 """
 
 from collections import defaultdict
@@ -158,15 +158,21 @@ class Plan:
         return sum(c.bytes for c in self.calls)
 
     def __str__(self) -> str:
-        cost = [max(c.flops / 32.0, c.bytes / 8.0) for c in self.calls]  # a core does some 4 FLOPs in the time of a byte
+        cost = [
+            max(c.flops / 32.0, c.bytes / 8.0) for c in self.calls
+        ]  # a core does some 4 FLOPs in the time of a byte
         rows = [
             (c.title, f"{c.flops:,}", f"{c.bytes:,}", f"{100 * t / max(sum(cost), 1):.0f} %", c.text)
             for c, t in zip(self.calls, cost, strict=True)
         ]
-        rows.append((f"{self.launches} calls", f"{self.flops:,}", f"{self.bytes:,}", "100 %", f"work {self.work_bytes:,} B"))
+        rows.append(
+            (f"{self.launches} calls", f"{self.flops:,}", f"{self.bytes:,}", "100 %", f"work {self.work_bytes:,} B")
+        )
         widths = [max(len(r[i]) for r in [*rows, _HEADER]) for i in range(4)]
         line = "{:<{}}  {:>{}}  {:>{}}  {:>{}}  {}"
-        table = [line.format(*(v for pair in zip(r, widths, strict=False) for v in pair), r[4]) for r in [_HEADER, *rows]]
+        table = [
+            line.format(*(v for pair in zip(r, widths, strict=False) for v in pair), r[4]) for r in [_HEADER, *rows]
+        ]
         return "\n".join(t.rstrip() for t in table)
 
 
@@ -205,7 +211,7 @@ class _Planner:
         self.copies: list[tuple[Copy, TensorNode]] = []
         self.held = 0
 
-    # --- which call each node belongs to --------------------------------------------------------------------------------
+    # --- which call each node belongs to ----------------------------------------------------------------------------
 
     def _free_nodes(self) -> set[TensorNode]:
         """Nodes that read no array: numbers of the step and what is made of element numbers. Computed where needed."""
@@ -244,6 +250,27 @@ class _Planner:
             else:
                 raise PlanError(f"{node.op} is not planned")
 
+    def _sink(self) -> None:
+        """Move what depends on inputs alone into the pass that uses it, so that it need not be stored."""
+        users: dict[TensorNode, list[tuple[TensorNode, TensorNode]]] = defaultdict(list)
+        late: set[TensorNode] = set()
+        for node in self.order:
+            for a in node.args:
+                users[base(a)[0]].append((node, a))
+            if node in self.space and is_elementwise(node):
+                found = [base(a)[0] for a in node.args]
+                if all(f in self.free or f in late or f.op == "input" for f in found):
+                    late.add(node)
+        outputs = {base(node)[0] for _, node in self.outputs}
+        for node in reversed(self.order):
+            if node not in late or node in outputs:
+                continue
+            uses = [(u, a) for u, a in users[node] if u.op not in VIEWS]
+            if uses and all(
+                u in self.space and self.space[u] == self.space[node] and self.seen(a) is node for u, a in uses
+            ):
+                self.stage[node] = min(self.stage[u] for u, _ in uses)
+
     def _place_in_kernel(self, node: TensorNode) -> None:
         own = matrix(node.args[0].shape if node.op in REDUCTIONS else node.shape)
         space = own
@@ -277,7 +304,7 @@ class _Planner:
     def _untransposed(node: TensorNode) -> tuple[TensorNode, bool]:
         return (node.args[0], True) if node.op == "transpose" else (node, False)
 
-    # --- what memory holds ----------------------------------------------------------------------------------------------
+    # --- what memory holds ------------------------------------------------------------------------------------------
 
     def _need(self, node: TensorNode, stage: int) -> None:
         """Note that a call of `stage` reads `node` from memory."""
@@ -312,7 +339,7 @@ class _Planner:
     def _last(self) -> int:
         return max(self.stage.values(), default=0)
 
-    # --- where ------------------------------------------------------------------------------------------------------------
+    # --- where ------------------------------------------------------------------------------------------------------
 
     def _assign(self) -> int:
         """A place for every stored node; returns the size of the work buffer."""
@@ -353,7 +380,13 @@ class _Planner:
         if found.op == "input" and found.attr == name and offset == 0:
             return
         nbytes = node.size * ITEM[node.dtype]
-        if found in self.free or found.op == "input" or offset or found in self.place or not self._may_replace(name, found):
+        if (
+            found in self.free
+            or found.op == "input"
+            or offset
+            or found in self.place
+            or not self._may_replace(name, found)
+        ):
             if found in self.free:
                 raise PlanError(f"the new {name} depends on no array")
             if found.op == "concat" and found not in self.place:
@@ -431,10 +464,11 @@ class _Planner:
                     self.stored[found] = None
             offset += nbytes
 
-    # --- the list ---------------------------------------------------------------------------------------------------------
+    # --- the list ---------------------------------------------------------------------------------------------------
 
     def plan(self) -> Plan:
         self._schedule()
+        self._sink()
         self._gather()
         top = self._assign()
         calls: list[Kernel | Product | Copy] = list(self.kernels.values())
@@ -445,7 +479,7 @@ class _Planner:
         for copy, node in self.copies:
             copy.source = self._at(node)
             calls.append(copy)
-        calls.sort(key=lambda c: (c.stage, isinstance(c, Copy)))
+        calls = sorted(calls, key=lambda c: (c.stage, isinstance(c, Copy)))
         names = tuple(dict.fromkeys(n.attr for n in self.order if n.op == "scalar"))
         return Plan(calls, top, self.held, names)
 

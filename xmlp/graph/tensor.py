@@ -1,4 +1,4 @@
-"""Tracing a pure function of whole arrays: the elementwise vocabulary of formulas and a short list of operations more.
+"""Tracing a pure function of whole arrays: the elementwise vocabulary of formulas and a few operations more.
 
 product (`@`), sum and max along an axis, take of rows, reshape, matrix_transpose, slice, concat, astype. What a training
 step does with these becomes a graph of `TensorNode`s with shapes and dtypes, from which a planner makes a plan.
@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from xmlp.graph.node import OPS
 
 Shape = tuple[int, ...]
+Flag = bool
 FLOATS = ("float32", "float64")
 
 
@@ -44,7 +45,6 @@ class Tracer:
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], TensorNode] = {}
-        self.xp = TensorNamespace(self)
 
     def node(self, op: str, args: Sequence[TensorNode], attr: Any, shape: Shape, dtype: str) -> TensorNode:
         label = attr.hex() if isinstance(attr, float) else attr
@@ -132,6 +132,10 @@ class Tensor:
     def __invert__(self) -> "Tensor":
         return self.tracer.elementwise("bitwise_invert", self)
 
+    def made(self, op: str, shape: Shape, attr: Any = None, dtype: str | None = None) -> "Tensor":
+        """Another array made of this one."""
+        return Tensor(self.tracer, self.tracer.node(op, (self.node,), attr, shape, dtype or self.dtype))
+
     @property
     def shape(self) -> Shape:
         return self.node.shape
@@ -169,29 +173,35 @@ class TensorNamespace:
     float32, float64, int32, bool, uint8 = "float32", "float64", "int32", "bool", "uint8"
     pi, e, inf, nan = 3.141592653589793, 2.718281828459045, float("inf"), float("nan")
 
-    def __init__(self, tracer: Tracer):
-        self._tracer = tracer
-
     def __getattr__(self, name: str) -> Callable[..., Tensor]:
         if name.startswith("__"):
             raise AttributeError(name)
         if name not in OPS or name.startswith("astype_"):
             raise PlanError(f"xp.{name} is not among the operations of a step")
-        return lambda *args: self._tracer.elementwise(name, *args)
 
-    def isdtype(self, dtype: str, kind: str) -> "bool":
+        def operation(*args: Any) -> Tensor:
+            tracer = next((a.tracer for a in args if isinstance(a, Tensor)), None)
+            if tracer is None:
+                raise PlanError(f"xp.{name} of numbers only")
+            result: Tensor = tracer.elementwise(name, *args)
+            return result
+
+        return operation
+
+    def isdtype(self, dtype: str, kind: str) -> Flag:
         return (dtype in FLOATS) if kind == "real floating" else dtype == kind
 
     def astype(self, x: Tensor, dtype: str, /) -> Tensor:
-        if x.dtype == dtype:
-            return x
-        return Tensor(self._tracer, self._tracer.node("astype", (x.node,), None, x.shape, dtype))
+        return x if x.dtype == dtype else x.made("astype", x.shape, dtype=dtype)
 
     def full_like(self, x: Tensor, value: Any, *, dtype: str | None = None) -> Tensor:
-        return Tensor(self._tracer, self._tracer.node("full", (), float(value), x.shape, dtype or x.dtype))
+        return Tensor(x.tracer, x.tracer.node("full", (), float(value), x.shape, dtype or x.dtype))
+
+    def zeros_like(self, x: Tensor) -> Tensor:
+        return self.full_like(x, 0.0)
 
     def square(self, x: Tensor, /) -> Tensor:
-        return x * x
+        return x.tracer.elementwise("multiply", x, x)
 
     def reshape(self, x: Tensor, shape: Shape, /) -> Tensor:
         sizes = list(shape)
@@ -199,10 +209,7 @@ class TensorNamespace:
             sizes[sizes.index(-1)] = x.node.size // max(prod(n for n in sizes if n != -1), 1)
         if prod(sizes) != x.node.size:
             raise PlanError(f"reshape of {x.node} to {shape}")
-        if tuple(sizes) == x.shape:
-            return x
-        node = x.node.args[0] if x.node.op == "reshape" else x.node
-        return Tensor(self._tracer, self._tracer.node("reshape", (node,), None, tuple(sizes), x.dtype))
+        return x if tuple(sizes) == x.shape else x.made("reshape", tuple(sizes))
 
     def expand_dims(self, x: Tensor, /, *, axis: int) -> Tensor:
         if x.ndim != 1 or axis not in (-1, 1):
@@ -211,40 +218,56 @@ class TensorNamespace:
 
     def matrix_transpose(self, x: Tensor, /) -> Tensor:
         rows, columns = x.shape
-        return Tensor(self._tracer, self._tracer.node("transpose", (x.node,), None, (columns, rows), x.dtype))
+        return x.made("transpose", (columns, rows))
 
     def take(self, x: Tensor, rows: Tensor, /, *, axis: int) -> Tensor:
         if axis != 0 or rows.ndim != 1:
             raise PlanError("take of other than rows")
-        shape = (*rows.shape, *x.shape[1:])
-        return Tensor(self._tracer, self._tracer.node("take", (x.node, rows.node), None, shape, x.dtype))
+        node = x.tracer.node("take", (x.node, rows.node), None, (*rows.shape, *x.shape[1:]), x.dtype)
+        return Tensor(x.tracer, node)
 
     def concat(self, arrays: Sequence[Tensor], /) -> Tensor:
-        if len(arrays) == 1:
-            return arrays[0]
         if any(a.ndim != 1 for a in arrays):
             raise PlanError("concat of other than vectors")
         nodes = [a.node for a in arrays]
-        return Tensor(self._tracer, self._tracer.node("concat", nodes, None, (sum(n.size for n in nodes),), arrays[0].dtype))
+        node = arrays[0].tracer.node("concat", nodes, None, (sum(n.size for n in nodes),), arrays[0].dtype)
+        return arrays[0] if len(arrays) == 1 else Tensor(arrays[0].tracer, node)
 
-    def sum(self, x: Tensor, /, *, axis: int | None = None, keepdims: "bool" = False) -> Tensor:
+    def sum(self, x: Tensor, /, *, axis: int | None = None, keepdims: Flag = False) -> Tensor:
         return self._reduced("sum", x, axis, keepdims)
 
-    def max(self, x: Tensor, /, *, axis: int | None = None, keepdims: "bool" = False) -> Tensor:
+    def max(self, x: Tensor, /, *, axis: int | None = None, keepdims: Flag = False) -> Tensor:
         return self._reduced("max", x, axis, keepdims)
 
-    def _reduced(self, op: str, x: Tensor, axis: int | None, keepdims: "bool") -> Tensor:
-        """A reduction over all elements, along rows (the last axis) or over the rows; kept as a matrix, then reshaped."""
-        if x.ndim > 2 or not (x.dtype in FLOATS):
-            raise PlanError(f"{op} of {x.node}")
+    def _reduced(self, op: str, x: Tensor, axis: int | None, keepdims: Flag) -> Tensor:
+        """A reduction over everything, along the rows (the last axis) or over the rows; a matrix, then reshaped."""
         rows, columns = matrix(x.shape)
-        axis = None if axis is None else axis % x.ndim - x.ndim
-        kind = "all" if axis is None or x.ndim < 2 else "row" if axis == -1 else "column"
-        kept = {"all": (1, 1), "row": (rows, 1), "column": (1, columns)}[kind]
-        node = Tensor(self._tracer, self._tracer.node(op, (x.node,), kind, kept, x.dtype))
+        kind = "all" if axis is None or x.ndim < 2 else "row" if axis % x.ndim == 1 else "column"
+        if x.dtype not in FLOATS or (op == "max" and kind != "row"):
+            raise PlanError(f"{op} of {x.node} ({kind})")
+        node = x.made(op, {"all": (1, 1), "row": (rows, 1), "column": (1, columns)}[kind], kind)
         if keepdims and x.ndim == 2:
             return node
         return self.reshape(node, {"all": (), "row": (rows,), "column": (columns,)}[kind])
+
+
+XP = TensorNamespace()
+
+
+class TracingBackend:
+    """Stands in for a backend while a step is traced."""
+
+    xp = XP
+
+    def __init__(self, tracer: Tracer, dtype: str):
+        self.tracer = tracer
+        self.float_dtype = self.dtype = dtype
+
+    def apply(self, formula: Any, *arrays: Tensor, **scalars: Any) -> Any:
+        return formula.evaluate(XP, *arrays, **scalars)
+
+    def index(self, n: int) -> Tensor:
+        return Tensor(self.tracer, self.tracer.node("index", (), None, (n,), "int32"))
 
 
 def matrix(shape: Shape) -> tuple[int, int]:

@@ -4,8 +4,9 @@ Forward, loss, backward, penalties, clipping, update: nothing is written into wh
 host, and everything that changes from step to step is an argument. `jax.jit` runs the same function.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import xmlp.context as contexts
@@ -69,6 +70,7 @@ class Step:
     l2: float = 0.0
     clip_norm: float | None = None
 
+    @cached_property
     def segments(self) -> list[Group]:
         """The slices of theta that share the scalars of the update: as few as the settings allow."""
         treats_alike = self.optimizer.scalars(1.0, 1, True) == self.optimizer.scalars(1.0, 1, False)
@@ -83,7 +85,7 @@ class Step:
 
     def scalars(self, lr: float, step: int) -> list[dict[str, float]]:
         """The update's scalars for each segment; made on the host, in double precision."""
-        return [self.optimizer.scalars(lr * s.lr_scale, step, s.decay) for s in self.segments()]
+        return [self.optimizer.scalars(lr * s.lr_scale, step, s.decay) for s in self.segments]
 
     def __call__(self, state: State, batch: Batch, scalars: list[dict[str, Any]], keys: Keys) -> State:
         network, xp = self.network, self.network.backend.xp
@@ -135,7 +137,7 @@ class Step:
     def _updated(
         self, xp: Any, state: State, grad: Array, scalars: list[dict[str, Any]]
     ) -> tuple[Array, dict[str, Array]]:
-        optimizer, segments = self.optimizer, self.segments()
+        optimizer, segments = self.optimizer, self.segments
 
         def apply(*arrays: Array, **values: Any) -> Any:
             return self.network.backend.apply(optimizer.rule, *arrays, **values)
@@ -155,6 +157,25 @@ class Step:
         return xp.concat([p[0] for p in pieces]), {n: xp.concat([p[1][n] for p in pieces]) for n in names}
 
 
-def compiled(step: Step) -> Callable[..., State]:
-    """The step in the form in which the network's backend runs it best."""
-    return step.network.backend.compile(step)
+class Runner:
+    """Repeats a step: one call of the function for each, in the form in which the backend runs it best."""
+
+    chunk = 1  # steps that are best run together
+
+    def __init__(self, step: Step):
+        self.step = step
+        self._function = step.network.backend.compile(step)
+
+    def run(
+        self, state: State, data: Batch, order: Array | None, size: int, rates: Sequence[float], first: int, seed: int
+    ) -> State:
+        """The state after one step for each learning rate.
+
+        Step number `first` + i, counted from 0, takes the rows `order[i * size : (i + 1) * size]` of the data, or all
+        of them if `order` is None.
+        """
+        for i, lr in enumerate(rates):
+            rows = None if order is None else order[i * size : min((i + 1) * size, order.shape[0])]
+            keys = self.step.network.keys(seed, first + i)
+            state = self._function(state, data._replace(rows=rows), self.step.scalars(lr, first + i + 1), keys)
+        return state

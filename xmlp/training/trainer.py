@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,13 +12,15 @@ from xmlp.backends import seeds
 from xmlp.backends.host import host_array
 from xmlp.data.batches import batch_order, split_rows
 from xmlp.errors import DivergenceError, unknown
+from xmlp.graph.plan import Plan
 from xmlp.inputs import Inputs
 from xmlp.losses import Loss
 from xmlp.network import Network
 from xmlp.optimizers import Optimizer
 from xmlp.schedules import rate
 from xmlp.training.history import History
-from xmlp.training.step import Batch, State, Step, compiled
+from xmlp.training.planned import runner, trace
+from xmlp.training.step import Batch, State, Step
 
 Array = Any
 EVENTS = ("on_fit_begin", "on_epoch_begin", "on_step_end", "on_epoch_end", "on_fit_end")
@@ -46,6 +48,8 @@ class Trainer:
     on_nonfinite : {"skip", "raise"}
         With `clip_norm`: whether a step whose gradient is not finite is left out and counted in history["skipped"], or
         ends training with `DivergenceError`.
+    planned : bool, optional
+        Whether steps run as a plan in machine code: by default where that is possible (numpy, with the extra `fast`).
 
     Attributes
     ----------
@@ -76,6 +80,7 @@ class Trainer:
         l2: float = 0.0,
         clip_norm: float | None = None,
         on_nonfinite: str = "skip",
+        planned: bool | None = None,
     ):
         if not isinstance(network, Network):
             raise TypeError(f"a Trainer takes a Network, got {type(network).__name__}")
@@ -99,7 +104,7 @@ class Trainer:
         self.epoch = 0
         self.history = History()
         self._pure = Step(network, self.loss, self.optimizer, l1, l2, clip_norm)
-        self._step = compiled(self._pure)
+        self._runner = runner(self._pure, planned)
         self._slots = self.optimizer.init(network.theta)
         self._inputs = Inputs(network.backend, network.in_features)
         self._stop = False
@@ -135,17 +140,33 @@ class Trainer:
     def step(self, x: Any, y: Any, sample_weight: Any = None) -> Array:
         """One update from one batch. Returns the loss before it, a 0-d array that stays on the device."""
         x, targets, weights = self._inputs.batch(x, y, sample_weight, self.loss, self.network.out_features)
-        sums = self._advance(Batch(x, targets, weights, None), self._no_sums())
+        sums = self._advance(Chunk(Batch(x, targets, weights, None), None, 0, 1), self._no_sums())
         return sums[0] / sums[1] if self.loss.reduction == "mean" else sums[0]
 
-    def _advance(self, batch: Batch, sums: tuple[Array, ...]) -> tuple[Array, ...]:
-        scalars = self._pure.scalars(self.lr, self.steps + 1)
-        keys = self.network.keys(self.seed, self.steps)
-        state = self._step(self._state(sums), batch, scalars, keys)
+    def _advance(self, chunk: "Chunk", sums: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Make the steps of a chunk. Returns the epoch's sums with theirs added."""
+        rates = [rate(self.optimizer.lr, self.steps + i) for i in range(chunk.steps)]
+        state = self._runner.run(self._state(sums), chunk.data, chunk.order, chunk.size, rates, self.steps, self.seed)
         self._commit(state)
         self.network.link = self._link()
-        self.steps += 1
+        self.steps += chunk.steps
         return state.sums
+
+    def plan(self, batch_size: int = 32) -> Plan:
+        """The plan of a training step with this batch size: print it to see calls, FLOPs, bytes and shares of the time.
+
+        Raises
+        ------
+        PlanError
+            If the step uses an operation that cannot be planned; it then runs the plain way.
+        """
+        network = self.network
+        x = np.zeros((batch_size, network.in_features), network.dtype)
+        labels = self.loss.link == "softmax"
+        y = np.zeros(batch_size, np.int32) if labels else np.zeros((batch_size, network.out_features), network.dtype)
+        rows = np.zeros(batch_size, np.int32)
+        sums = (np.zeros((), network.dtype),) * 4
+        return trace(self._pure, self._state(sums), Batch(x, y, None, rows))
 
     def _link(self) -> str:
         """The link that the loss sets; a final sigmoid or softmax has its own."""
@@ -233,9 +254,9 @@ class Trainer:
         self._call("on_epoch_begin")
         per_step = any(hasattr(c, "on_step_end") for c in self.callbacks)
         sums, batches = self._no_sums(), 0
-        for batch in source.epoch(self.epoch):
-            sums = self._advance(batch, sums)
-            batches += 1
+        for chunk in source.epoch(self.epoch, 1 if per_step else None):
+            sums = self._advance(chunk, sums)
+            batches += chunk.steps
             if per_step:
                 self._call("on_step_end")
             if self._stop:
@@ -386,18 +407,32 @@ class Trainer:
                 getattr(callback, event)(self)
 
 
+class Chunk(NamedTuple):
+    """Steps that are made together: of `size` rows each, in the given order; one step with all rows if it is None."""
+
+    data: Batch
+    order: Array | None
+    size: int
+    steps: int
+
+
 class _Rows:
     """Minibatches of rows of one data set, reshuffled each epoch."""
 
     def __init__(self, data: Batch, batch_size: int, shuffle: bool, trainer: Trainer):
         self.data, self.batch_size, self.shuffle = data, batch_size, shuffle
-        self.backend, self.seed = trainer.network.backend, trainer.seed
+        self.trainer = trainer
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        rows = self.data.x.shape[0]
-        order = self.backend.from_host(batch_order(rows, self.seed, number, self.shuffle), "int32")
-        for start in range(0, rows, self.batch_size):
-            yield self.data._replace(rows=order[start : min(start + self.batch_size, rows)])
+    def epoch(self, number: int, limit: int | None) -> Iterator[Chunk]:
+        rows, size, trainer = self.data.x.shape[0], self.batch_size, self.trainer
+        order = trainer.network.backend.from_host(batch_order(rows, trainer.seed, number, self.shuffle), "int32")
+        start, whole = 0, rows // size * size
+        while start < whole:
+            steps = min(limit or trainer._runner.chunk, (whole - start) // size)
+            yield Chunk(self.data, order[start : start + steps * size], size, steps)
+            start += steps * size
+        if start < rows:
+            yield Chunk(self.data, order[start:rows], rows - start, 1)
 
 
 class _Stream:
@@ -410,11 +445,11 @@ class _Stream:
             )
         self.batches, self.trainer = batches, trainer
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, limit: int | None) -> Iterator[Chunk]:
         for i, batch in enumerate(self.batches):
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
-            yield self.trainer._data(tuple(batch), (f"batch {i}: x", f"batch {i}: y"))
+            yield Chunk(self.trainer._data(tuple(batch), (f"batch {i}: x", f"batch {i}: y")), None, 0, 1)
 
 
 def _metrics(wanted: Sequence[Any]) -> list[tuple[str, Any, str]]:
@@ -430,7 +465,7 @@ def _line(epoch: int, history: History) -> str:
 
 def fit(network: Network, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = "adam", **kw: Any) -> History:
     """`Trainer(network, ...).fit(x, y, ...)` with the keywords of both; a loss not given follows from the targets."""
-    names = ("metrics", "callbacks", "seed", "l1", "l2", "clip_norm", "on_nonfinite")
+    names = ("metrics", "callbacks", "seed", "l1", "l2", "clip_norm", "on_nonfinite", "planned")
     of_trainer = {name: kw.pop(name) for name in names if name in kw}
     trainer = Trainer(network, loss=loss or _fitting_loss(network, y), optimizer=optimizer, **of_trainer)
     return trainer.fit(x, y, epochs=kw.pop("epochs", 10), **kw)

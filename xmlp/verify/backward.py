@@ -1,18 +1,18 @@
 """Document 002, the second half: backpropagation (eq. 25 to 50), and the equations that it leaves open."""
 
-import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from xmlp import losses
 from xmlp.activations import softmax
 from xmlp.layers import Activation, Dense
-from xmlp.losses import BinaryCrossEntropy, SoftmaxCrossEntropy, SquaredError
+from xmlp.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from xmlp.network import Network
 from xmlp.testing import check_gradients
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
 from xmlp.verify.forward import LABELS
-from xmlp.verify.scalar import Problem, exact, every, flat, one, quotient, scaled, shaped, total, transposed
+from xmlp.verify.scalar import Problem, Stage, every, flat, one, quotient, scaled, shaped, transposed
 from xmlp.verify.small_network import DEEP
 
 CLASSES = Problem((3, 4, 3), ("tanh", "softmax"), "categorical")
@@ -20,18 +20,18 @@ WEIGHTED = Problem((3, 4, 3), ("tanh", "softmax"), "squared")  # a loss that no 
 EVERYTHING = (DEEP, LABELS, CLASSES, WEIGHTED)
 
 
-@check("002-16", equations=range(25, 29), title="BP1.1 with the full Jacobian: delta_k = sum_j dL/da_j da_j/dz_k")
+@check("002-16", equations=range(25, 29), title="BP1.1, full Jacobian: delta_k = sum_j dL/da_j da_j/dz_k")
 def full_jacobian(t: Trial) -> None:
     for problem in (CLASSES, WEIGHTED):
         want = one(problem)
         z, da, units = want.z[-1], want.da[-1], range(3)
         t.scalar([sum(da[j] * scalar.slope("softmax", z, j, k) for j in units) for k in units], want.dz[-1])
         jacobian = t.columns.by_weighted_inputs("softmax", t.columns.column(z))
-        t.example(jacobian, [quotient(lambda v, j=j: scalar.activations("softmax", v)[j], z) for j in units])
+        t.example(jacobian, scalar.jacobian(partial(scalar.activations, "softmax"), z))
         t.example(t.columns.vector(t.columns.loss_row(problem.loss, *_output(t, problem)) @ jacobian), want.dz[-1])
         references = every(problem)
         a, gradient = t.put(references.a[-1]), t.put(references.da[-1])
-        t.batch(t.backend.apply(softmax.pullback, None, a, gradient), references.dz[-1])
+        t.batch(softmax.pullback.evaluate(t.xp, None, a, gradient), references.dz[-1])
         t.batch(t.rows(problem).dz[-1], references.dz[-1])
         diagonal = [da[k] * scalar.slope("softmax", z, k, k) for k in units]
         t.differ(diagonal, want.dz[-1], "the diagonal and the full Jacobian")
@@ -42,7 +42,7 @@ def _output(t: Trial, problem: Problem) -> tuple[Any, Any]:
     return t.columns.column(problem.y[0]), t.columns.column(one(problem).a[-1])
 
 
-@check("002-17", equations=range(29, 32), title="delta = dL/da f'(z) for an elementwise f: the Jacobian is diagonal")
+@check("002-17", equations=range(29, 32), title="delta = dL/da f'(z) where the Jacobian is diagonal")
 def diagonal_jacobian(t: Trial) -> None:
     for problem in (DEEP, LABELS):
         want, f = one(problem), problem.functions[-1]
@@ -77,16 +77,22 @@ def fused(t: Trial) -> None:
     # where a is 0 or 1 in floating point dL/da is infinite or nan, and the fused delta is exact
     z = t.put([[800.0, 800.0, -800.0, -800.0]])
     loss, delta = BinaryCrossEntropy(reduction="sum").value_and_grad(z, t.put([[1.0, 0.0, 1.0, 0.0]]))
-    t.require(t.host([loss, delta]) == [1600.0, [[0.0, 1.0, -1.0, 0.0]]], f"far out: loss, delta = {t.host([loss, delta])}")
+    t.require(
+        t.host([loss, delta]) == [1600.0, [[0.0, 1.0, -1.0, 0.0]]], f"far out: loss, delta = {t.host([loss, delta])}"
+    )
 
 
-@check("002-10", title="the cross entropy avoids the learning slowdown of the squared error", tolerance=1e-9)
+def sigmoid_loss(name: str, z: Any) -> Any:
+    """The loss of a unit whose target is 0, as a function of its weighted input."""
+    return scalar.TERMS[name].value(0, scalar.sigmoid(z))
+
+
+@check("002-10", title="no learning slowdown with the cross entropy", tolerance=1e-9)
 def learning_slowdown(t: Trial) -> None:
     z, y = 12.0, 0.0  # a saturated unit that is wrong
     gradients = {}
     for name in ("binary", "squared"):
-        want = quotient(lambda v, name=name: scalar.TERMS[name].value(scalar.lift(y), scalar.sigmoid(v)), z)
-        a = scalar.sigmoid(z)
+        want, a = quotient(partial(sigmoid_loss, name), z), scalar.sigmoid(z)
         t.scalar(scalar.TERMS[name].slope(y, a) * a * (1 - a) / want, 1.0)
         network = Network([Dense(1, activation="sigmoid")], 1, backend=t.backend)
         network.theta = [z, 0.0]  # W and b: with x = 1 the weighted input is 12
@@ -116,34 +122,32 @@ def previous_error(t: Trial) -> None:
 
 @check("002-20", equations=[41, 42], title="from layer to layer: dz_j / dz_k = w_jk f'(z_k)")
 def layer_to_layer(t: Trial) -> None:
-    want, (W, b, _), f = one(DEEP), DEEP.stages[1], DEEP.functions[0]
+    want, W, f = one(DEEP), DEEP.stages[1].W, DEEP.functions[0]
     z = want.z[0]
-    reference = [quotient(lambda v, j=j: _next_weighted_inputs(v, j), z) for j in range(3)]
+    reference = scalar.jacobian(next_weighted_inputs, z)
     t.scalar([[W[j][k] * scalar.slope(f, z, k, k) for k in range(4)] for j in range(3)], reference)
     t.example(t.put(W) @ t.columns.by_weighted_inputs(f, t.columns.column(z)), reference)
     # a batch of equal rows, and the rows of the unit matrix for dy: backward gives the Jacobian row by row
     network = Network([Activation(f), Dense(3)], 4, backend=t.backend)
     library.assign(network, [DEEP.stages[1]])
-    _, caches = network.forward([z] * 3)
-    t.batch(network.backward(caches, t.columns.eye(3))[0], reference)
+    t.batch(t.backward(network, [z] * 3, t.columns.eye(3))[0], reference)
 
 
-def _next_weighted_inputs(z: list[Any], j: int) -> Any:
-    """z_j of the second layer of `DEEP` as a function of all z of the first (eq. 41)."""
-    stage = scalar.lift(DEEP.stages[1])
-    return scalar.weighted_inputs(stage, scalar.activations(DEEP.functions[0], z))[j]
+def next_weighted_inputs(z: list[Any]) -> list[Any]:
+    """The weighted inputs of the second layer of `DEEP` as functions of those of the first (eq. 41)."""
+    return scalar.weighted_inputs(scalar.lift(DEEP.stages[1]), scalar.activations(DEEP.functions[0], z))
 
 
-@check("002-21", equations=[48, 49], title="dL/dw = dL/dz dz/dw with W flattened and an n_l x n_l n_(l-1) Jacobian")
+@check("002-21", equations=[48, 49], title="dL/dw = dL/dz dz/dw, W flattened, Jacobian n_l x n_l n_(l-1)")
 def flattened(t: Trial) -> None:
     want, stage = one(DEEP), DEEP.stages[1]
     a, delta, units = want.a[1], want.dz[1], len(stage.W)
     weights = flat(stage.W)
 
-    def weighted(w: list[Any], j: int) -> Any:
-        return scalar.weighted_inputs(scalar.lift(stage)._replace(W=shaped(w, stage.W)), scalar.lift(a))[j]
+    def weighted(w: list[Any]) -> list[Any]:
+        return scalar.weighted_inputs(scalar.lift(stage)._replace(W=shaped(w, stage.W)), scalar.lift(a))
 
-    reference = [quotient(lambda v, j=j: weighted(v, j), weights) for j in range(units)]
+    reference = scalar.jacobian(weighted, weights)
     entries = [(i, k) for i in range(units) for k in range(len(a))]
     t.scalar([[a[k] if i == j else 0.0 for i, k in entries] for j in range(units)], reference)
     jacobian = t.columns.by_flat_weights(t.put(a), units)
@@ -151,8 +155,7 @@ def flattened(t: Trial) -> None:
     t.example(jacobian, reference)
     t.example((t.xp.reshape(t.put(delta), (1, -1)) @ jacobian)[0, :], flat(want.dW[1]))
     network = t.network(DEEP)
-    _, caches = network.forward(DEEP.x)
-    _, grads = network.backward(caches, every(DEEP).da[-1])
+    _, grads = t.backward(network, DEEP.x, every(DEEP).da[-1])
     t.require(tuple(grads.flat.shape) == tuple(network.theta.shape) == (network.layout.size,), "the vectors differ")
     for slot in network.layout.slots:
         part = t.xp.reshape(grads.flat[slot.start : slot.stop], slot.spec.shape)
@@ -163,39 +166,43 @@ def flattened(t: Trial) -> None:
         t.batch(view, t.host(network.parameters[slot.layer][slot.name]))
 
 
-@check("002-22", equations=[50], title="the numerical gradient (L(w + eps e_j) - L(w)) / eps, and the central one", tolerance=1e-8)
+def differences(function: Callable[[list[float]], float], w: list[float], eps: float = 1e-6) -> list[list[float]]:
+    """Difference quotients of floats by each w_j: one-sided as in eq. 50, and central."""
+    here, one_sided, central = function(w), [], []
+    for j in range(len(w)):
+        above, below = (function([*w[:j], w[j] + step, *w[j + 1 :]]) for step in (eps, -eps))
+        one_sided.append((above - here) / eps)
+        central.append((above - below) / (2 * eps))
+    return [one_sided, central]
+
+
+@check("002-22", equations=[50], tolerance=1e-5, title="numerical gradient (L(w + eps e_j) - L(w)) / eps, and central")
 def numerical_gradient(t: Trial) -> None:
     for problem in (DEEP, CLASSES):
-        network, loss = t.network(problem), library.loss_of(problem.loss, "mean")
-        _, grads = network.value_and_grad(problem.x, problem.y, loss)
-        theta, eps = t.host(network.theta), 1e-6
+        network, loss, first = t.network(problem), library.loss_of(problem.loss), problem.stages[0]
 
-        def value(j: int, step: float, network: Network = network, problem: Problem = problem) -> float:
-            moved = [*theta[:j], theta[j] + step, *theta[j + 1 :]]
-            loss = library.loss_of(problem.loss, "mean")
-            return t.host(network.value_and_grad(problem.x, problem.y, loss, theta=moved)[0])  # type: ignore[no-any-return]
+        def by_loops(w: list[float], problem: Problem = problem, first: Stage = first) -> float:
+            stages = [first._replace(W=shaped(w, first.W)), *problem.stages[1:]]
+            outputs = scalar.forward(stages, problem.x[0])[1][-1]
+            return float(scalar.loss_of(problem.loss, problem.y[0], outputs))
 
-        central = [(value(j, eps) - value(j, -eps)) / (2 * eps) for j in range(0, len(theta), 3)]
-        t.batch(t.host(grads.flat)[::3], central)
-        W = flat(problem.stages[0].W)
+        def by_library(w: list[float], problem: Problem = problem, network: Network = network) -> float:
+            value, _ = network.value_and_grad(problem.x, problem.y, library.loss_of(problem.loss), theta=w)
+            return float(t.host(value))
 
-        def loss_at(w: list[float], problem: Problem = problem) -> float:
-            first, *rest = problem.stages
-            moved = first._replace(W=shaped(w, first.W))
-            outputs = scalar.forward([moved, *rest], problem.x[0])[1][-1]
-            return scalar.loss_of(problem.loss, problem.y[0], outputs)  # type: ignore[no-any-return]
-
-        want, start = flat(one(problem).dW[0]), loss_at(W)
-        for j in range(len(W)):
-            above, below = (loss_at([*W[:j], W[j] + step, *W[j + 1 :]]) for step in (eps, -eps))
-            t.scalar((above - below) / (2 * eps), want[j])
-            t.require(abs((above - start) / eps - want[j]) < 1e-5, "the one-sided quotient is far off")
+        want = flat(one(problem).dW[0])
+        t.scalar(differences(by_loops, flat(first.W)), [want, want])
+        gradient = t.host(network.value_and_grad(problem.x, problem.y, loss)[1].flat)
+        numerical = differences(by_library, t.host(network.theta))
+        t.batch(gradient, numerical[0])
+        worst = max(abs(a - b) for a, b in zip(gradient, numerical[1], strict=True))
+        t.require(worst < 1e-8, f"central differences are {worst:.0e} off")
     for method, limit in (("central", 1e-8), ("forward", 1e-5)):
         report = check_gradients(t.network(CLASSES), CLASSES.x, CLASSES.y, SoftmaxCrossEntropy(), method=method)
         t.require(report.max_error < limit, f"{method} differences: {report}")
 
 
-@check("002-23", title="differences take P + 1 forward passes (2 P central), backpropagation 1 + 1")
+@check("002-23", title="P + 1 forward passes (central 2 P); backpropagation 1 + 1")
 def number_of_passes(t: Trial) -> None:
     network = t.network(LABELS)
     parameters, calls = network.layout.size, list[str]()
@@ -238,7 +245,7 @@ def linear_collapse(t: Trial) -> None:
     t.batch(t.network(problem).forward(problem.x)[0], want)
 
 
-@check("002-O1", title="BP3 and BP4: dC/dW = A^T Delta / M, dC/db = sum Delta / M; for one example delta a^T, delta")
+@check("002-O1", title="BP3, BP4: dC/dW = A^T Delta / M, dC/db = sum Delta / M")
 def open_equations(t: Trial) -> None:
     for problem in EVERYTHING:
         want, references, mean = one(problem), every(problem), 1 / problem.examples
@@ -255,7 +262,7 @@ def open_equations(t: Trial) -> None:
             t.batch([grads[layer]["W"], grads[layer]["b"]], t.host([dW, db]))
 
 
-@check("002-O8", title="scalar, vector and batch forms of everything agree, for four networks")
+@check("002-O8", title="scalar, vector and batch forms agree, for four networks")
 def three_forms(t: Trial) -> None:
     for problem in EVERYTHING:
         for n in range(problem.examples):

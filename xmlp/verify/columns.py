@@ -1,5 +1,6 @@
-"""The form for one example: column vectors, matrices, and explicit Jacobians in numerator layout (m x n for m values of
-n variables), as documents 000 and 003 and the first half of 002 write it. Chains of derivatives are products of matrices.
+"""The form for one example: column vectors, matrices, and explicit Jacobians, as documents 000, 003 and 002 write it.
+
+Jacobians are in numerator layout, m x n for m values of n variables; chains of derivatives are products of matrices.
 """
 
 from collections.abc import Callable, Sequence
@@ -61,14 +62,14 @@ class Columns:
     def diagonal(self, column: Array) -> Array:
         return self.eye(column.shape[0]) * column
 
-    # --- the three stages of a layer and their Jacobians ---------------------------------------------------------------
+    # --- the three stages of a layer and their Jacobians -----------------------------------------
 
     def weighted_inputs(self, stage: Stage, a: Array) -> Array:
-        """z = W a + b, b being a column (002 eq. 9 and 10; 003, section 1.2)."""
+        """The weighted inputs z = W a + b as columns (002 eq. 9 and 10; 003, section 1.2)."""
         return self.put(stage.W) @ a + self.column(stage.b)
 
     def activations(self, f: str, z: Array) -> Array:
-        """a = f(z) (002 eq. 11 and 12)."""
+        """The activations a = f(z) (002 eq. 11 and 12)."""
         return VALUES[f](self.xp, z)
 
     def by_weighted_inputs(self, f: str, z: Array) -> Array:
@@ -90,7 +91,7 @@ class Columns:
         """dL/da, a row 1 x n (003, section 2.2.1)."""
         return self.xp.matrix_transpose(LOSSES[loss][1](y, a))
 
-    # --- passes ----------------------------------------------------------------------------------------------------------
+    # --- passes ----------------------------------------------------------------------------------
 
     def forward(self, stages: Sequence[Stage], x: Any) -> tuple[list[Array], list[Array]]:
         """The weighted inputs and the activations of all layers, as columns."""
@@ -101,10 +102,10 @@ class Columns:
         return zs, a
 
     def backpropagate(self, stages: Sequence[Stage], loss: str, x: Any, y: Any) -> Pass:
-        """Every derivative of the loss of one example as a product of Jacobians (003, section 2.3); vectors, no columns."""
+        """Every derivative of the loss of one example as a product of Jacobians (003, section 2.3), as vectors."""
         zs, a = self.forward(stages, x)
         value, row = LOSSES[loss][0](self.xp, self.column(y), a[-1]), self.loss_row(loss, self.column(y), a[-1])
-        das, dzs, dWs = [row], [], []
+        das, dzs, dWs = [row], list[Array](), list[Array]()
         for stage, z, before in zip(reversed(stages), reversed(zs), reversed(a[:-1]), strict=True):
             row = row @ self.by_weighted_inputs(stage.f, z)  # 002 eq. 25
             dzs.insert(0, row)

@@ -11,6 +11,7 @@ from xmlp.backends import Backend, owner
 from xmlp.backends import backend as backend_named
 from xmlp.errors import unknown
 from xmlp.network import Network
+from xmlp.parameters import Gradients
 from xmlp.verify import library
 from xmlp.verify.columns import Columns
 from xmlp.verify.scalar import Pass, Problem, Stage
@@ -89,7 +90,7 @@ class Trial:
         self.errors: dict[str, float] = {}
         self.required = 0
 
-    # --- claims --------------------------------------------------------------------------------------------------------
+    # --- claims ----------------------------------------------------------------------------------
 
     def scalar(self, got: Any, want: Any) -> None:
         self._compare("scalar", got, want)
@@ -125,7 +126,7 @@ class Trial:
         else:
             self.require(False, f"no {kind.__name__} about {words!r}")
 
-    # --- means -----------------------------------------------------------------------------------------------------------
+    # --- means -----------------------------------------------------------------------------------
 
     def put(self, values: Any) -> Array:
         """Nested lists as an array of the backend."""
@@ -146,6 +147,11 @@ class Trial:
     def in_columns(self, stages: Sequence[Stage], loss: str, x: Any, y: Any) -> Pass:
         """The pass over one example by products of Jacobians, as nested lists."""
         return Pass(*map(self.host, self.columns.backpropagate(stages, loss, x, y)))
+
+    def backward(self, network: Network, x: Any, dy: Any) -> tuple[Array, Gradients]:
+        """Give dx and the gradients of the parameters, from one forward and one backward pass."""
+        caches: Any = network.forward(x)[1]
+        return network.backward(caches, dy)
 
     def rows(self, problem: Problem) -> Pass:
         """The library's pass over all examples of a problem."""
@@ -212,26 +218,37 @@ def _run(check: Check, backend: Backend) -> Result:
     except Exception as error:  # a row of the table, whatever it is
         detail = f"{type(error).__name__}: {error}"
     errors = {form: trial.errors.get(form) for form in FORMS}
-    return Result(check.id, check.equations, check.title, **errors, tolerance=check.tolerance, passed=not detail, detail=detail)
+    return Result(
+        check.id, check.equations, check.title, **errors, tolerance=check.tolerance, passed=not detail, detail=detail
+    )
 
 
 def table(results: Sequence[Result]) -> str:
-    """The results as aligned text, one line a check, and a line with their number."""
-    heads = ("id", "eq.", "what", *FORMS, "")
-    lines = [heads, *map(_cells, results)]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(heads))]
+    """The results as aligned text, one line a check, and a line with their number.
+
+    >>> print(table([Result("002-18", (32, 33), "delta = a - y", 0.0, 1e-16, None, 1e-12, True, "")]))
+    id      eq.    scalar  example  batch
+    002-18  32-33   0e+00    1e-16      -  ok    delta = a - y
+    1 check, all ok
+    """
+    lines = [("id", "eq.", *FORMS, "", ""), *map(_cells, results)]
+    widths = [max(len(line[k]) for line in lines) for k in range(6)]
     text = []
     for line in lines:
-        left = [cell.ljust(width) for cell, width in zip(line[:3], widths, strict=False)]
-        right = [cell.rjust(width) for cell, width in zip(line[3:6], widths[3:], strict=False)]
-        text.append("  ".join([*left, *right, line[6]]).rstrip())
+        aligned = (
+            cell.rjust(w) if 2 <= k < 5 else cell.ljust(w)
+            for k, (cell, w) in enumerate(zip(line, widths, strict=False))
+        )
+        text.append("  ".join([*aligned, line[-1]]).rstrip())
     failed = sum(not r.passed for r in results)
-    return "\n".join([*text, f"{len(results)} checks, " + (f"{failed} FAILED" if failed else "all ok")])
+    counted = f"{len(results)} check{'s' * (len(results) != 1)}"
+    return "\n".join([*text, f"{counted}, {f'{failed} FAILED' if failed else 'all ok'}"])
 
 
 def _cells(r: Result) -> tuple[str, ...]:
     errors = ("-" if e is None else f"{e:.0e}" for e in (r.scalar, r.example, r.batch))
-    return r.id, _ranges(r.equations), r.title, *errors, "ok" if r.passed else "FAIL  " + " ".join(r.detail.split())
+    what = r.title if r.passed else f"{r.title}: {' '.join(r.detail.split())}"
+    return r.id, _ranges(r.equations), *errors, "ok  " if r.passed else "FAIL", what
 
 
 def _ranges(numbers: Sequence[int]) -> str:

@@ -16,7 +16,9 @@ def formulas() -> dict[str, Formula]:
     return {name: f for name, f in ACTIVATIONS.items() if isinstance(f, Formula)}
 
 
-def curves(backend: str | Backend = "numpy", *, low: float = -4.0, high: float = 4.0, points: int = 161) -> dict[str, Curve]:
+def curves(
+    backend: str | Backend = "numpy", *, low: float = -4.0, high: float = 4.0, points: int = 161
+) -> dict[str, Curve]:
     """By name the points x, the values f(x) and the derivatives f'(x) of each elementwise activation.
 
     >>> x, f, slope = curves(points=5)["relu"]

@@ -9,7 +9,7 @@ from xmlp.backends import Backend
 from xmlp.context import Array, Context
 from xmlp.layers import Activation, Dense, Layer
 from xmlp.network import Network
-from xmlp.verify.scalar import Pass, Problem, Stage, flat, shaped, transposed
+from xmlp.verify.scalar import Pass, Problem, Stage, flat, transposed
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def rows(problem: Problem, backend: Backend) -> Pass:
         layers += [Dense(units, use_bias=problem.bias), taps[-2], Activation(activation_of(f)), taps[-1]]
     network = Network([taps[0], *layers], problem.sizes[0], backend=backend)
     assign(network, problem.stages)
-    outputs, caches = network.forward(problem.x)
+    passed: Any = network.forward(problem.x)
+    outputs, caches = passed
     loss = loss_of(problem.loss)
     targets = backend.from_host(problem.y)
     _, gradient = loss.value_and_grad(outputs, targets)
@@ -124,12 +125,6 @@ def rows(problem: Problem, backend: Backend) -> Pass:
         values[1::2], values[::2], host(loss.per_example(outputs, targets)), gradients[::2], gradients[1::2],
         [transposed(host(g["W"])) for g in dense], [host(g["b"]) if "b" in g else None for g in dense],
     )  # fmt: skip
-
-
-def theta_like(network: Network, values: list[float]) -> list[Any]:
-    """Numbers of a flat vector as nested lists, per slot."""
-    return [shaped(values[s.start : s.stop], network.backend.to_host(network.parameters[s.layer][s.name]).tolist())
-            for s in network.layout.slots]  # fmt: skip
 
 
 def context(backend: Backend, *, training: bool = False) -> Context:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from xmlp import losses
@@ -11,7 +12,20 @@ from xmlp.network import Network
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
 from xmlp.verify.scalar import (
-    Matrix, Number, Problem, Vector, every, exact, flat, lift, like, log, quotient, root, shaped, sigmoid, tanh, transposed,
+    Matrix,
+    Number,
+    Problem,
+    Vector,
+    exact,
+    flat,
+    jacobian,
+    lift,
+    like,
+    quotient,
+    root,
+    shaped,
+    sigmoid,
+    transposed,
 )  # fmt: skip
 
 X = Problem((4, 3), ("identity",), "squared", examples=5, seed=7).x  # (5, 4)
@@ -67,15 +81,15 @@ def layer_norm(t: Trial) -> None:
         return [[g * n + b for n, g, b in zip(normalized(row), gamma, beta, strict=True)] for row in x]
 
     compare(t, LayerNorm(EPS), forward, {"gamma": GAMMA, "beta": BETA})
-    jacobian = [quotient(lambda v, i=i: forward([v], lift(GAMMA), lift(BETA))[0][i], X[0]) for i in range(4)]
+    want = jacobian(lambda v: forward([v], lift(GAMMA), lift(BETA))[0], X[0])
     n, size, columns = t.columns.column(normalized(X[0])), 4, t.columns
     mean = sum(X[0]) / size
     inverse = 1 / math.sqrt(sum((v - mean) ** 2 for v in X[0]) / size + EPS)
     projection = columns.eye(size) - 1.0 / size - n @ t.xp.matrix_transpose(n) / size
-    t.example(columns.diagonal(columns.column(GAMMA)) @ projection * inverse, jacobian)
+    t.example(columns.diagonal(columns.column(GAMMA)) @ projection * inverse, want)
 
 
-@check("layer-BatchNorm", title="batch normalisation: each feature to mean 0 and variance 1; running statistics")
+@check("layer-BatchNorm", title="batch normalisation, in training and later; its statistics")
 def batch_norm(t: Trial) -> None:
     layer, stats = BatchNorm(0.75, EPS), {"mean": [0.5, 0.0, -1.0, 2.0], "var": [1.0, 4.0, 0.25, 2.0]}
 
@@ -112,8 +126,7 @@ def residual(t: Trial) -> None:
     z = t.columns.column(scalar.weighted_inputs(draw[0], X[0]))
     inner = t.put(draw[1].W) @ t.columns.by_weighted_inputs("tanh", z) @ t.put(draw[0].W)
     lifted = lift(list(params.values()))
-    jacobian = [quotient(lambda v, i=i: forward([v], *lifted)[0][i], X[0]) for i in range(4)]
-    t.example(t.columns.eye(4) + inner, jacobian)
+    t.example(t.columns.eye(4) + inner, jacobian(lambda v: forward([v], *lifted)[0], X[0]))
 
 
 @check("layer-Standardize", title="standardise: y = (x - mean) / scale with kept numbers")
@@ -126,8 +139,7 @@ def standardize(t: Trial) -> None:
 
     compare(t, Standardize(), forward, {}, stats=stats)
     inverse = t.columns.column([1 / s for s in stats["scale"]])
-    jacobian = [quotient(lambda v, i=i: forward([v])[0][i], X[0]) for i in range(4)]
-    t.example(t.columns.diagonal(inverse), jacobian)
+    t.example(t.columns.diagonal(inverse), jacobian(lambda v: forward([v])[0], X[0]))
 
 
 def wrapped(v: int) -> int:
@@ -143,7 +155,7 @@ def hashed(element: int, first: int, second: int) -> int:
     return h ^ ((h >> 16) & 0xFFFF)
 
 
-@check("layer-Dropout", title="dropout: the mask of (seed, step, layer, element), the same forwards and backwards")
+@check("layer-Dropout", title="dropout: the mask of (seed, step, layer, element)")
 def dropout(t: Trial) -> None:
     rate, seed, step = 0.4, 3, 2
     network = Network([Dropout(rate)], 4, backend=t.backend)
@@ -152,21 +164,26 @@ def dropout(t: Trial) -> None:
     kept = [hashed(element, first, second) >= threshold for element in range(20)]
     t.require(0 < sum(kept) < 20, "the mask keeps all or nothing")
     mask = shaped([k / (1 - rate) for k in kept], X)
-    want = [[[v * m for v, m in zip(*rows, strict=True)] for rows in zip(values, mask, strict=True)] for values in (X, DY)]
-    y, caches = network.forward(X, training=True, seed=seed, step=step)
-    dx, _ = network.backward(caches, DY)
-    t.batch([y, dx], want)
+    want = [
+        [[v * m for v, m in zip(*rows, strict=True)] for rows in zip(values, mask, strict=True)] for values in (X, DY)
+    ]
+    passed: Any = network.forward(X, training=True, seed=seed, step=step)
+    y, caches = passed
+    t.batch([y, network.backward(caches, DY)[0]], want)
     t.scalar([sum(kept) / 20], [sum(v > 0 for v in flat(mask)) / 20])
     other, _ = network.forward(X, training=True, seed=seed, step=step + 1)
     t.differ(other, y, "the masks of two steps")
-    y, caches = network.forward(X)
-    t.batch([y, network.backward(caches, DY)[0]], [X, DY])
+    t.batch([network.forward(X)[0], t.backward(network, X, DY)[0]], [X, DY])
 
 
 @check("layer-Activation", title="every activation as a layer: value and gradient")
 def activation_layer(t: Trial) -> None:
     for name in ACTIVATIONS:
-        compare(t, Activation(name), lambda x, name=name: [scalar.activations(name, row) for row in x], {})
+
+        def forward(x: Matrix, name: str = name) -> Matrix:
+            return [scalar.activations(name, row) for row in x]
+
+        compare(t, Activation(name), forward, {})
 
 
 @check("layer-Dense", title="a dense layer: value and the three gradients")
@@ -179,7 +196,7 @@ def dense(t: Trial) -> None:
     compare(t, Dense(4, activation="tanh"), forward, {"W": transposed(stage.W), "b": stage.b})
 
 
-# --- losses ------------------------------------------------------------------------------------------------------------
+# --- losses -------------------------------------------------------------------------------------
 
 A = [[0.7, -0.4, 2.5], [0.1, 0.9, -3.0], [-1.2, 0.3, 0.2]]  # predictions
 Y = [[0.5, 0.4, 0.1], [0.3, -0.8, 0.6], [1.0, 0.5, 0.4]]  # targets
@@ -187,21 +204,29 @@ P = [[0.2, 0.5, 0.3], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]]  # predictions that are 
 ONE_HOT = [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
 
 
+def _of(of_row: Callable[[Vector, Vector], Number], target: Vector, row: Vector) -> Number:
+    return of_row(row, lift(target))
+
+
 def compare_loss(t: Trial, loss: losses.Loss, of_row: Callable[[Vector, Vector], Number], a: Matrix, y: Matrix) -> None:
     """The losses of examples, and the gradient of their sum, against the loss of one row in scalars."""
     want = [exact(of_row, row, target) for row, target in zip(a, y, strict=True)]
-    slope = [quotient(lambda v, target=target: of_row(v, lift(target)), row) for row, target in zip(a, y, strict=True)]
+    slope = [quotient(partial(_of, of_row, target), row) for row, target in zip(a, y, strict=True)]
     t.scalar([of_row(row, target) for row, target in zip(a, y, strict=True)], want)
     t.batch(loss.per_example(t.put(a), t.put(y)), want)
     value, gradient = loss.value_and_grad(t.put(a), t.put(y))
     t.batch([value, gradient], [sum(want), slope])
 
 
+def _named(name: str, a: Vector, y: Vector) -> Number:
+    return scalar.loss_of(name, y, a)
+
+
 @check("loss-SquaredError", title="squared error, whole and half")
 def squared_error(t: Trial) -> None:
     for half, name in ((False, "squared"), (True, "half")):
         loss = losses.SquaredError(half=half, reduction="sum")
-        compare_loss(t, loss, lambda a, y, name=name: scalar.loss_of(name, y, a), A, Y)
+        compare_loss(t, loss, partial(_named, name), A, Y)
 
 
 @check("loss-AbsoluteError", title="absolute error, with slope 0 at 0")
@@ -226,21 +251,21 @@ def huber(t: Trial) -> None:
         compare_loss(t, losses.Huber(delta, reduction="sum"), of_row, A, Y)
 
 
-@check("loss-BinaryCrossEntropy", title="binary cross entropy from probabilities and from logits, soft targets too")
+@check("loss-BinaryCrossEntropy", title="binary cross entropy at probabilities and logits")
 def binary_cross_entropy(t: Trial) -> None:
     soft = [[abs(v) for v in row] for row in Y]
     for y in (ONE_HOT, soft):
         loss = losses.BinaryCrossEntropy(from_logits=False, reduction="sum")
-        compare_loss(t, loss, lambda a, y: scalar.loss_of("binary", y, a), P, y)
+        compare_loss(t, loss, partial(_named, "binary"), P, y)
         logits = losses.BinaryCrossEntropy(reduction="sum")
         compare_loss(t, logits, lambda z, y: scalar.loss_of("binary", y, [sigmoid(v) for v in z]), A, y)
 
 
-@check("loss-SoftmaxCrossEntropy", title="softmax cross entropy from probabilities and from logits; labels or rows")
+@check("loss-SoftmaxCrossEntropy", title="softmax cross entropy at probabilities and logits; labels")
 def softmax_cross_entropy(t: Trial) -> None:
     for y in (ONE_HOT, P):
         loss = losses.SoftmaxCrossEntropy(from_logits=False, reduction="sum")
-        compare_loss(t, loss, lambda a, y: scalar.loss_of("categorical", y, a), P, y)
+        compare_loss(t, loss, partial(_named, "categorical"), P, y)
         logits = losses.SoftmaxCrossEntropy(reduction="sum")
         compare_loss(t, logits, lambda z, y: scalar.loss_of("categorical", y, scalar.activations("softmax", z)), A, y)
     labels = t.backend.from_host([row.index(1.0) for row in ONE_HOT], "int32")

@@ -36,7 +36,7 @@ def like(v: Number, constant: float) -> Number:
     return type(v)(constant)
 
 
-# --- activations and losses ------------------------------------------------------------------------------------------
+# --- activations and losses ---------------------------------------------------------------------
 
 
 class Curve(NamedTuple):
@@ -88,7 +88,7 @@ class Term(NamedTuple):
 
 
 def weighted_log(weight: Number, p: Number) -> Number:
-    """weight log(p) with 0 log 0 = 0 (002, the four cases after eq. 15)."""
+    """The term weight log(p), with 0 log 0 = 0 (002, the four cases after eq. 15)."""
     return 0 if weight == 0 else -math.inf if p == 0 else weight * log(p)
 
 
@@ -104,7 +104,7 @@ TERMS = {
 }
 
 
-# --- a problem -------------------------------------------------------------------------------------------------------
+# --- a problem ----------------------------------------------------------------------------------
 
 
 class Stage(NamedTuple):
@@ -174,7 +174,7 @@ class Problem:
         return [[draw.uniform(-1.0, 1.0) for _ in range(outputs)] for _ in range(self.examples)]
 
 
-# --- forward and backward, loop by loop --------------------------------------------------------------------------------
+# --- forward and backward, loop by loop ---------------------------------------------------------
 
 
 def weighted_inputs(stage: Stage, a: Vector) -> Vector:
@@ -224,7 +224,7 @@ def loss_of(loss: str, y: Vector, a: Vector) -> Number:
 def backpropagate(stages: Sequence[Stage], loss: str, x: Vector, y: Vector) -> Pass:
     """Every derivative of the loss of one example by the component equations."""
     z, a = forward(stages, x)
-    das, dzs, dWs = [[TERMS[loss].slope(y[i], a[-1][i]) for i in range(len(y))]], [], []
+    das, dzs, dWs = [[TERMS[loss].slope(y[i], a[-1][i]) for i in range(len(y))]], list[Vector](), list[Matrix]()
     for stage, v, before in zip(reversed(stages), reversed(z), reversed(a[:-1]), strict=True):
         da, units = das[0], range(len(v))
         dz = [sum(da[j] * slope(stage.f, v, j, k) for j in units) for k in units]  # 002 eq. 28
@@ -234,7 +234,7 @@ def backpropagate(stages: Sequence[Stage], loss: str, x: Vector, y: Vector) -> P
     return Pass(z, a, loss_of(loss, y, a[-1]), das, dzs, dWs, dzs)
 
 
-# --- the reference -----------------------------------------------------------------------------------------------------
+# --- the reference ------------------------------------------------------------------------------
 
 
 def lift(value: Any) -> Any:
@@ -266,18 +266,23 @@ def flat(value: Any) -> list[Any]:
     return [n for v in value for n in flat(v)] if isinstance(value, (list, tuple)) else [value]
 
 
-def quotient(function: Callable[[Any], Number], point: Any, eps: Decimal = Decimal("1e-15")) -> Any:
-    """(L(w + eps e_j) - L(w - eps e_j)) / (2 eps) for each number of `point` (002 eq. 50, central), as `point` is nested.
+def jacobian(function: Callable[[Any], Sequence[Number]], point: Any) -> list[Any]:
+    """(f_i(w + eps e_j) - f_i(w - eps e_j)) / (2 eps): a row for each value f_i, nested as `point` is.
 
-    `function` must compute in the arithmetic that it is given.
+    This is 002 eq. 50, central, in numerator layout. `function` must compute in the arithmetic that it is given.
     """
+    eps, columns = Decimal("1e-15"), []
     with localcontext(prec=DIGITS):
         start = flat(lift(point))
-        found = []
-        for j in range(len(start)):
-            ends = [function(shaped([*start[:j], start[j] + s * eps, *start[j + 1 :]], point)) for s in (1, -1)]
-            found.append(float((ends[0] - ends[1]) / (2 * eps)))
-    return shaped(found, point)
+        for j, w in enumerate(start):
+            ends = [function(shaped([*start[:j], moved, *start[j + 1 :]], point)) for moved in (w + eps, w - eps)]
+            columns.append([float((above - below) / (2 * eps)) for above, below in zip(*ends, strict=True)])
+    return [shaped(row, point) for row in transposed(columns)]
+
+
+def quotient(function: Callable[[Any], Number], point: Any) -> Any:
+    """The Jacobian of one value: its derivatives by the numbers of `point`."""
+    return jacobian(lambda v: [function(v)], point)[0]
 
 
 def exact(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -327,12 +332,12 @@ def every(problem: Problem) -> Pass:
 
 def stacked(passes: Sequence[Pass]) -> Pass:
     """One pass of many: z, a, da, dz and the losses as rows, dW and db summed (003, section 3)."""
-    return Pass(
-        *([list(rows) for rows in zip(*(getattr(p, name) for p in passes), strict=True)] for name in ("z", "a")),
-        [p.loss for p in passes],
-        *([list(rows) for rows in zip(*(getattr(p, name) for p in passes), strict=True)] for name in ("da", "dz")),
-        *([total(parts) for parts in zip(*(getattr(p, name) for p in passes), strict=True)] for name in ("dW", "db")),
-    )
+
+    def rows(name: str) -> list[Any]:
+        return [list(row) for row in zip(*(getattr(p, name) for p in passes), strict=True)]
+
+    sums = [[total(parts) for parts in rows(name)] for name in ("dW", "db")]
+    return Pass(rows("z"), rows("a"), [p.loss for p in passes], rows("da"), rows("dz"), sums[0], sums[1])
 
 
 def total(parts: Sequence[Any]) -> Any:

@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 import xmlp.activations
-from xmlp import losses, mlp
+from xmlp import losses
 from xmlp.graph import elementwise
 from xmlp.layers import Activation, Dense
-from xmlp.network import Network
+from xmlp.network import Network, mlp
 from xmlp.training import Trainer
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
@@ -19,7 +19,7 @@ SQUARE = Problem((2, 2, 2), ("tanh", "tanh"), "squared")
 OWN = Problem((3, 4, 2), ("softsign", "softsign"), "quartic")
 
 
-@check("001-01", title="sizes [20, 50, 10] give W 20 x 50 and 50 x 10, and a bias for each unit")
+@check("001-01", title="sizes [20, 50, 10]: W 20 x 50 and 50 x 10, b for each unit")
 def sizes(t: Trial) -> None:
     network = mlp([20, 50, 10], backend=t.backend)
     shapes = [{name: tuple(array.shape) for name, array in views.items()} for views in network.parameters]
@@ -27,7 +27,7 @@ def sizes(t: Trial) -> None:
     t.require(network.layout.size == 20 * 50 + 50 + 50 * 10 + 10, f"{network.layout.size} parameters")
 
 
-@check("001-02", title="random normal weights and biases (not uniform in 0..1), decided by a seed")
+@check("001-02", title="random normal weights and biases (not uniform in 0..1), seeded")
 def random_weights(t: Trial) -> None:
     def drawn(seed: int) -> list[float]:
         dense = Dense(50, kernel_initializer="normal", bias_initializer="normal")
@@ -82,7 +82,7 @@ def vector_or_matrix(t: Trial) -> None:
     t.batch(together, every(TANH).a[-1])
 
 
-@check("001-07", title="the loss is the squared norm ||f4 - Y||^2; the norm itself has another gradient")
+@check("001-07", title="the loss ||f4 - Y||^2 (printed: not squared)")
 def squared_norm(t: Trial) -> None:
     a, y, want = one(TANH).a[-1], TANH.y[0], one(TANH)
     t.scalar(sum((a[i] - y[i]) ** 2 for i in range(2)), want.loss)
@@ -95,7 +95,7 @@ def squared_norm(t: Trial) -> None:
     t.differ(gradient, printed, "the gradient of the norm and of its square")
 
 
-@check("001-08", title="the loss is one more node of the graph, differentiated like the others")
+@check("001-08", title="the loss is one more node of the graph")
 def loss_is_a_node(t: Trial) -> None:
     squares = losses.SquaredError().formula
 
@@ -126,7 +126,7 @@ def hidden_bias(t: Trial) -> None:
     t.scalar([sum(delta[i] * W2[i][k] for i in range(2)) * (1 - f2[k] ** 2) for k in range(4)], want.db[0])
     row = t.xp.reshape(2.0 * (t.put(yhat) - t.put(y)) * (1.0 - t.put(yhat) ** 2), (1, -1))
     t.example((row @ t.put(W2))[0, :] * (1.0 - t.put(f2) ** 2), want.db[0])
-    t.batch(t.rows(TANH).db[0], every(TANH).db[0])
+    t.batch(t.rows(TANH).db, every(TANH).db)
 
 
 @check("001-11", title="dL/db_(n-1) = dL/db_n . W_n . a'(z_(n-1)), layer by layer")
@@ -142,7 +142,7 @@ def bias_recursion(t: Trial) -> None:
         t.batch(got.dz[n - 1], references.dz[n - 1])
 
 
-@check("001-12", title="dL/dW_n = dL/db_n a(z_(n-1)), with X below the first layer (printed: db_1 in dW_2)")
+@check("001-12", title="dL/dW_n = dL/db_n a(z_(n-1)), a(z_0) = X (printed: db_1 in dW_2)")
 def weight_from_bias(t: Trial) -> None:
     for problem in (DEEP, SQUARE):
         want, references, got = one(problem), every(problem), t.rows(problem)
@@ -154,7 +154,7 @@ def weight_from_bias(t: Trial) -> None:
     t.differ([[db * a for a in want.a[1]] for db in want.db[0]], want.dW[1], "db_1 and db_2 in dL/dW_2")
 
 
-@check("001-13", title="the forward pass keeps z and a(z); the backward pass runs nothing forward again")
+@check("001-13", title="forward keeps z and a(z), backward runs nothing forward again")
 def kept(t: Trial) -> None:
     got, want = t.rows(DEEP), every(DEEP)
     t.batch([got.z, got.a], [want.z, want.a])
@@ -170,21 +170,19 @@ def kept(t: Trial) -> None:
             return super().deriv(z)
 
     network = Network([Activation(Recorder())], 2, backend=t.backend)
-    _, caches = network.forward([[1.0, -1.0]])
-    network.backward(caches, [[1.0, 1.0]])
+    t.backward(network, [[1.0, -1.0]], [[1.0, 1.0]])
     t.require(calls == ["fn", "deriv"], f"forward and backward ran {calls}")
 
 
 @check("001-14", title="the gradient of a bias is summed over the batch")
 def bias_of_batch(t: Trial) -> None:
     network, want = t.network(TANH), every(TANH)
-    _, caches = network.forward(TANH.x)
-    _, grads = network.backward(caches, want.da[-1])
+    _, grads = t.backward(network, TANH.x, want.da[-1])
     t.batch([g["b"] for g in grads], want.db)
     singles = []
     for n in range(TANH.examples):
-        _, caches = network.forward(TANH.x[n])
-        singles.append([t.host(g["b"]) for g in network.backward(caches, [want.da[-1][n]])[1]])
+        _, grads = t.backward(network, TANH.x[n], [want.da[-1][n]])
+        singles.append([t.host(g["b"]) for g in grads])
     t.batch(scalar.total(singles), want.db)
     t.scalar(scalar.total([one(TANH, n).dz for n in range(TANH.examples)]), want.db)
 
@@ -222,15 +220,14 @@ def printed_backprop(t: Trial, problem: Problem) -> tuple[list[Any], list[Any]]:
     return w_grad, b_grad
 
 
-@check("001-16", title="gradients for each layer, the first layer first (the printed loop: last first)")
+@check("001-16", title="gradients first layer first (the printed loop: last first)")
 def order(t: Trial) -> None:
     for problem in (TANH, SQUARE):
         want, network = every(problem), t.network(problem)
         w_grad, b_grad = printed_backprop(t, problem)
         t.example([t.xp.matrix_transpose(w) for w in reversed(w_grad)], want.dW)
         t.example(b_grad[::-1], want.db)
-        _, caches = network.forward(problem.x)
-        _, grads = network.backward(caches, want.da[-1])
+        _, grads = t.backward(network, problem.x, want.da[-1])
         for gradient, views in zip(grads, network.parameters, strict=True):
             shapes = [{name: tuple(a.shape) for name, a in arrays.items()} for arrays in (gradient, views)]
             t.require(shapes[0] == shapes[1], f"gradients of the shapes {shapes[0]} for parameters {shapes[1]}")

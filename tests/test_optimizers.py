@@ -1,0 +1,172 @@
+"""Optimizers: three steps by hand, minima of two classic functions, what they refuse."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Mode
+from reference import OPTIMIZER_DB
+from tolerances import check, report  # noqa: F401  (a fixture)
+
+import xmlp
+from xmlp import optimizers
+from xmlp.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, RMSProp
+
+GRADS = [0.5, -1.25, 2.0]
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_DB)
+@pytest.mark.parametrize("scale", [1.0, 1e-3, -40.0])
+def test_three_steps_by_hand(name: str, scale: float) -> None:
+    record, theta = OPTIMIZER_DB[name], np.asarray([0.75])
+    state, expected = record.optimizer.init(theta), 0.75
+    for step in (1, 2, 3):
+        grads = [g * scale for g in GRADS[:step]]
+        theta, state = record.optimizer.update(theta, np.asarray(grads[-1:]), state, record.optimizer.lr, step)
+        expected = record.step(expected, grads)
+        check("update by hand", abs(theta[0] - expected) / abs(expected), f"{name}, step {step}")
+
+
+def test_first_steps_in_numbers() -> None:
+    """The first step of Adam is lr in size whatever the gradient; momentum 1/2 sums 1 + 1/2."""
+    one, grad = np.asarray([1.0]), np.asarray([4.0])
+    assert abs(Adam(eps=0.0).update(one, grad, Adam().init(one), 0.25, 1)[0][0] - 0.75) < 1e-15
+    assert AdamW(eps=0.0, weight_decay=0.5).update(one, 0 * grad + 1e-9, Adam().init(one), 0.25, 1)[0][0] == 0.875 - 0.25
+    assert RMSProp(rho=0.75, eps=0.0).update(one, grad, {"v": np.zeros(1)}, 0.25, 1)[0][0] == 1 - 0.25 / 0.25**0.5
+    assert Adagrad(eps=0.0).update(one, grad, {"v": np.asarray([9.0])}, 0.25, 1)[0][0] == 1 - 0.25 * 4 / 5
+    theta, state = SGD(1.0, momentum=0.5).update(one, grad, {"v": np.asarray([2.0])}, 0.25, 1)
+    assert (theta[0], state["v"][0]) == (1 - 0.25 * 5, 5.0)
+    theta, state = SGD(1.0, momentum=0.5, nesterov=True).update(one, grad, {"v": np.asarray([2.0])}, 0.25, 1)
+    assert (theta[0], state["v"][0]) == (1 - 0.25 * (4 + 0.5 * 5), 5.0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_DB)
+def test_nothing_is_written_into_what_is_given(name: str) -> None:
+    rule, theta, grad = OPTIMIZER_DB[name].optimizer, np.ones(3), np.full(3, 0.5)
+    state = rule.init(theta)
+    given = [theta, grad, *state.values()]
+    for a in given:
+        a.flags.writeable = False
+    _, after = rule.update(theta, grad, state, 0.1, 1)
+    assert all(np.all(after[k] != 0) for k in rule.slots)
+    assert all(np.all(a == 0) for a in state.values())
+
+
+@pytest.mark.parametrize("name", ["sgd, momentum", "sgd, nesterov", "rmsprop", "adam"])
+def test_moments_of_a_gradient_that_vanishes_become_exactly_0(name: str) -> None:
+    """And not subnormal numbers, which slow processors down."""
+    rule = OPTIMIZER_DB[name].optimizer
+    theta = np.ones(1, dtype=np.float32)
+    _, state = rule.update(theta, theta, rule.init(theta), 0.1, 1)
+    for step in range(2, 100_000):
+        if all(v[0] == 0 for v in state.values()):
+            break
+        assert all(v[0] == 0 or abs(v[0]) > np.finfo(np.float32).tiny for v in state.values()), step
+        _, state = rule.update(theta, 0 * theta, state, 0.1, step)
+    assert all(v[0] == 0 for v in state.values())
+
+
+def parabola(w: Any) -> Any:
+    return (w - np.asarray([1.0, -2.0])) * np.asarray([2.0, 6.0])
+
+
+def rosenbrock(w: Any) -> Any:
+    """The gradient of (1 - a)^2 + 100 (b - a^2)^2, with the minimum at (1, 1)."""
+    a, b = w
+    return np.asarray([-2 * (1 - a) - 400 * a * (b - a * a), 200 * (b - a * a)])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "gradient", "steps", "distance"),
+    [
+        (SGD(0.2), parabola, 100, 1e-12),
+        (SGD(0.05, momentum=0.8), parabola, 400, 1e-12),
+        (SGD(0.05, momentum=0.8, nesterov=True), parabola, 400, 1e-12),
+        (Adagrad(1.0), parabola, 300, 1e-12),
+        (RMSProp(xmlp.schedules.Exponential(0.1, per_steps=100)), parabola, 3000, 1e-6),
+        (Adam(0.1), parabola, 2000, 1e-10),
+        (AdamW(0.1, weight_decay=0.0), parabola, 2000, 1e-10),
+        (SGD(1e-3), rosenbrock, 40_000, 1e-5),
+        (SGD(5e-4, momentum=0.9), rosenbrock, 8000, 1e-5),
+        (SGD(5e-4, momentum=0.9, nesterov=True), rosenbrock, 8000, 1e-5),
+        (Adagrad(0.5), rosenbrock, 8000, 1e-3),
+        (RMSProp(xmlp.schedules.Exponential(0.02, per_steps=1000)), rosenbrock, 10_000, 1e-3),
+        (Adam(0.02), rosenbrock, 5000, 1e-5),
+        (AdamW(0.02, weight_decay=0.0), rosenbrock, 5000, 1e-5),
+    ],
+    ids=lambda value: getattr(value, "__name__", repr(value)),
+)
+def test_minimum_is_found(optimizer: Any, gradient: Any, steps: int, distance: float) -> None:
+    minimum = {parabola: [1.0, -2.0], rosenbrock: [1.0, 1.0]}[gradient]
+    theta = np.asarray([-1.0, 1.5])
+    state = optimizer.init(theta)
+    for step in range(steps):
+        lr = xmlp.schedules.rate(optimizer.lr, step)
+        theta, state = optimizer.update(theta, gradient(theta), state, lr, step + 1)
+    assert np.max(np.abs(theta - minimum)) <= distance
+
+
+def test_decay_pulls_to_zero_and_spares_what_does_not_decay() -> None:
+    """AdamW decays W and not b; Adam decays nothing; the pull is lr weight_decay a step, whatever the gradient."""
+    x, y = np.zeros((4, 2)), np.full((4, 1), 0.5)  # with b = 1/2 no parameter has a gradient
+    for optimizer, factor in ((AdamW(0.1, weight_decay=0.5), 0.95**10), (Adam(0.1), 1.0)):
+        network = xmlp.Network([xmlp.layers.Dense(1, bias_initializer=0.5)], 2, dtype="float64")
+        w = network.parameters[0]["W"].copy()
+        trainer = xmlp.Trainer(network, loss="squared_error", optimizer=optimizer)
+        for _ in range(10):
+            trainer.step(x, y)
+        assert np.allclose(network.parameters[0]["W"], w * factor, rtol=1e-14)
+        assert network.parameters[0]["b"][0] == 0.5
+
+
+def test_flat_is_the_same_as_array_by_array(mode: Mode, rng: np.random.Generator) -> None:
+    for name, record in OPTIMIZER_DB.items():
+        rule, parts = record.optimizer, [rng.normal(size=n).astype(np.float32) for n in (5, 1, 3)]
+        grads = [rng.normal(size=p.shape).astype(np.float32) for p in parts]
+        whole, state = mode.put(np.concatenate(parts)), None
+        pieces, states = [mode.put(p) for p in parts], [rule.init(mode.put(p)) for p in parts]
+        state = rule.init(whole)
+        for step in (1, 2, 3):
+            whole, state = rule.update(whole, mode.put(np.concatenate(grads)), state, 0.1, step)
+            for k, g in enumerate(grads):
+                pieces[k], states[k] = rule.update(pieces[k], mode.put(g), states[k], 0.1, step)
+        joined = np.concatenate([mode.get(p) for p in pieces])
+        assert np.allclose(mode.get(whole), joined, rtol=3e-7, atol=0), name
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SGD(0.0), r"SGD\(lr\) must be a finite number > 0, got 0\.0"),
+        (lambda: SGD(-0.1), r"SGD\(lr\) must be a finite number > 0, got -0\.1"),
+        (lambda: Adam(float("nan")), r"Adam\(lr\) must be a finite number > 0, got nan"),
+        (lambda: Adam(float("inf")), r"Adam\(lr\) must be a finite number > 0, got inf"),
+        (lambda: SGD("0.1"), r"SGD\(lr\) must be a finite number > 0, got '0\.1'"),
+        (lambda: SGD(True), r"SGD\(lr\) must be a finite number > 0, got True"),
+        (lambda: SGD(0.1, momentum=1.0), r"SGD\(momentum\) must be a number with 0 <= momentum < 1, got 1\.0"),
+        (lambda: SGD(0.1, momentum=-0.5), r"SGD\(momentum\) must be"),
+        (lambda: SGD(0.1, nesterov=True), r"SGD\(nesterov=True\) needs a momentum > 0"),
+        (lambda: Adam(beta1=1.0), r"Adam\(beta1\) must be a number with 0 <= beta1 < 1, got 1\.0"),
+        (lambda: Adam(beta2=1.5), r"Adam\(beta2\) must be"),
+        (lambda: Adam(eps=-1e-8), r"Adam\(eps\) must be a finite number >= 0, got -1e-08"),
+        (lambda: AdamW(weight_decay=-0.1), r"AdamW\(weight_decay\) must be a finite number >= 0, got -0\.1"),
+        (lambda: AdamW(weight_decay=float("inf")), r"AdamW\(weight_decay\) must be"),
+        (lambda: RMSProp(rho=1.0), r"RMSProp\(rho\) must be a number with 0 <= rho < 1, got 1\.0"),
+        (lambda: Adagrad(eps=float("nan")), r"Adagrad\(eps\) must be"),
+        (lambda: Adagrad(eps=True), r"Adagrad\(eps\) must be"),
+        (lambda: optimizers.get("adm"), "unknown optimizer 'adm'. Did you mean 'adam'"),
+        (lambda: optimizers.get(Adam(lambda step: -1.0)), r"the learning rate of step 0 is -1\.0"),
+    ],
+)
+def test_settings_that_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_what_is_no_optimizer() -> None:
+    with pytest.raises(TypeError, match=r"the class Adam, not an instance: write Adam\(...\)"):
+        optimizers.get(Adam)
+    with pytest.raises(TypeError, match="a name or an Optimizer, got 3"):
+        optimizers.get(3)
+    for name in OPTIMIZERS:
+        assert isinstance(optimizers.get(name), OPTIMIZERS[name])

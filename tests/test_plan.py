@@ -1,0 +1,394 @@
+"""Plans: the same numbers as the plain path, for every formula and for whole training runs."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import xmlp
+from xmlp import activations, losses, optimizers
+from xmlp.backends.native import Program
+from xmlp.graph import Formula, elementwise
+from xmlp.graph.llvm import emit
+from xmlp.graph.plan import Kernel, Product, plan
+from xmlp.graph.tensor import PlanError, Tracer, TracingBackend
+from xmlp.layers import (
+    Activation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    LayerNorm,
+    ParamSpec,
+    Residual,
+    Standardize,
+    masked,
+    random_bits,
+)  # fmt: skip
+from xmlp.training.planned import PlannedRunner
+from xmlp.training.step import Runner
+
+# emitted code may differ by rounding: in ulps of max(1, |value|) for what has transcendental functions in float32
+TOLERANCE = {"float32": 5e-7, "float64": 1e-15}
+
+
+def run_formula(formula, arrays, scalars):
+    """A formula through trace, plan and machine code; returns its outputs."""
+    tracer = Tracer()
+    dtype = (
+        next(str(a.dtype) for a in arrays if a.dtype.kind == "f")
+        if any(a.dtype.kind == "f" for a in arrays)
+        else "float32"
+    )
+    symbols = [tracer.input(f"in{i}", a.shape, str(a.dtype)) for i, a in enumerate(arrays)]
+    results = TracingBackend(tracer, dtype).apply(formula, *symbols, **scalars)
+    results = results if isinstance(results, tuple) else (results,)
+    outs = {f"out{i}": np.full(r.shape, 77, dtype=r.dtype) for i, r in enumerate(results)}
+    made = plan([(name, r.node) for name, r in zip(outs, results, strict=True)])
+    bound = {f"in{i}": a for i, a in enumerate(arrays)} | outs
+    Program(made, bound).run(np.zeros((1, len(made.scalars))), np.zeros(0, np.int32), 0)
+    return list(outs.values())
+
+
+def built_in_formulas():
+    found = []
+    for f in activations.ACTIVATIONS.values():
+        if isinstance(f, Formula):
+            found += [f for f in (f, f.derivative, f.pullback) if f.graph.used]
+    for f in (
+        losses.squared_error.bind(factor=0.5), losses.absolute_error, losses.huber.bind(delta=1.0),
+        losses.cross_entropy_at_logit,
+    ):  # fmt: skip
+        found += [f, f.derivative]
+    return found
+
+
+SPECIAL = [0.0, -0.0, 1e-30, -1e-30, 1e-40, 1.0, -1.0, 20.0, -20.0,
+           88.0, -88.0, 104.0, -104.0, 709.0, -709.0, 1e4, -1e4,
+           3e38, -3e38, np.inf, -np.inf, np.nan]  # fmt: skip
+
+
+def close(got, expected, dtype, factor=1.0):
+    assert got.dtype == expected.dtype
+    same = (got == expected) | (np.isnan(got) & np.isnan(expected))
+    with np.errstate(all="ignore"):
+        error = np.abs(got - expected) / np.maximum(1.0, np.abs(expected))
+    worst = float(np.max(np.where(same, 0.0, error), initial=0.0))
+    assert worst <= factor * TOLERANCE[dtype], worst
+    return worst
+
+
+@pytest.mark.parametrize("formula", built_in_formulas(), ids=lambda f: f.name)
+def test_every_formula_against_the_plain_evaluation(formula, dtype, rng, record_property):
+    worst, factor = 0.0, 8.0 if "mish" in formula.name else 1.0  # x (1 - tanh^2): ill-conditioned for large x
+    for size in (0, 1, 3, 17, 4097):
+        arrays = [rng.normal(scale=4, size=size), *(rng.uniform(-1, 1, size) for _ in formula.arrays[1:])]
+        arrays = [a.astype(dtype) for a in arrays]
+        worst = max(worst, close(run_formula(formula, arrays, {})[0], formula(*arrays), dtype, factor))
+    special = np.asarray(SPECIAL, dtype=dtype)
+    arrays = [special, *(np.full_like(special, 0.5) for _ in formula.arrays[1:])]
+    if formula.name.endswith("_pullback"):
+        with np.errstate(all="ignore"):
+            arrays[1] = activations.ACTIVATIONS[formula.name.removesuffix("_pullback")](special)
+    with np.errstate(all="ignore"):
+        expected = formula(*arrays)
+    worst = max(worst, close(run_formula(formula, arrays, {})[0], expected, dtype, factor))
+    record_property("largest error", worst)
+
+
+@pytest.mark.parametrize("optimizer", [
+    optimizers.SGD(0.1), optimizers.SGD(0.1, momentum=0.9), optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+    optimizers.Adagrad(0.1), optimizers.RMSProp(0.1), optimizers.Adam(0.1), optimizers.AdamW(0.1),
+], ids=repr)  # fmt: skip
+def test_every_update_rule(optimizer, dtype, rng):
+    count = 1 + 1 + len(optimizer.slots)
+    arrays = [np.abs(rng.normal(size=333)).astype(dtype) for _ in range(count)]
+    scalars = optimizer.scalars(0.1, 3)
+    got = run_formula(optimizer.rule, arrays, scalars)
+    expected = optimizer.rule(*arrays, **scalars)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for g, e in zip(got, expected, strict=True):
+        close(g, e, dtype)
+
+
+def test_random_bits_are_identical():
+    element = np.arange(10_000, dtype=np.int32)
+    keys = {"first": 0x12345678, "second": -5}
+    expected = random_bits(element, **keys)
+    assert (run_formula(random_bits, [element], keys)[0] == expected).all()
+    x = np.linspace(-1, 1, 10_000, dtype=np.float32)
+    settings = {"threshold": 17, "scale": 1.25}
+    assert (run_formula(masked, [x, expected], settings)[0] == masked(x, expected, **settings)).all()
+
+
+@elementwise
+def everything(xp, x, n: int, *, k: int, s=0.25):
+    """Every operation of the vocabulary that the built-in formulas leave out."""
+    h = ((n + k) * 3 - 1) ^ (n << 2) & ~n | (n >> 1)
+    test = ((h > 0) & (x < s)) | ~(x != 0.5) ^ xp.logical_not(x <= -1.0)
+    test = xp.logical_or(test, xp.logical_and(xp.isfinite(x), h == 3))
+    y = xp.where(test, xp.abs(x) ** 1.5, xp.minimum(x, s * 2.0) / (1.0 + xp.square(x)))
+    return (
+        xp.sqrt(xp.abs(y))
+        + xp.astype(h, x.dtype) * 1e-3
+        - xp.maximum(-x, y)
+        + xp.astype(xp.astype(x, xp.int32), x.dtype)
+    )
+
+
+def test_the_whole_vocabulary(dtype, rng):
+    x, n = rng.normal(size=501).astype(dtype), rng.integers(-1000, 1000, 501).astype(np.int32)
+    close(run_formula(everything, [x, n], {"k": 7})[0], everything(x, n, k=7), dtype)
+
+
+# --- whole training runs ---------------------------------------------------------------------------------------------
+
+
+@elementwise
+def snake(xp, x, *, a=2.0):
+    return x + xp.tanh(a * x) ** 2 / a
+
+
+@dataclass(frozen=True)
+class Gate(Layer):
+    """A user's layer: y = x s, with a learnt factor per feature."""
+
+    def build(self, in_features):
+        return in_features, {"s": ParamSpec((in_features,), "ones", decay=False, lr_scale=0.5)}
+
+    def forward(self, params, x, ctx):
+        return x * params["s"], x
+
+    def backward(self, params, x, dy, ctx):
+        return dy * params["s"], {"s": ctx.xp.sum(dy * x, axis=-2)}
+
+
+@dataclass(frozen=True)
+class Sign(optimizers.Optimizer):
+    """A user's optimizer, whose scalars do not take arrays."""
+
+    lr: float = 1e-3
+    slots = ("m",)
+
+    @property
+    def rule(self):
+        return sign_rule
+
+    def scalars(self, lr, step, decay=True):
+        return {"lr": lr, "beta": 0.9 if step > 2 else 0.5}
+
+
+@elementwise
+def sign_rule(xp, theta, grad, m, *, lr, beta):
+    m = beta * m + (1.0 - beta) * grad
+    return theta - lr * xp.where(m > 0, 1.0, xp.where(m < 0, -1.0, 0.0)), m
+
+
+N, D, K = 70, 6, 4
+NETWORKS = {
+    "dense": [Dense(16, activation="relu"), Dense(K)],
+    "no bias": [Dense(16, activation="tanh", use_bias=False), Dense(K, use_bias=False)],
+    "everything": [
+        Standardize(mean=0.1, scale=2.0), Dropout(0.2), Dense(16, use_bias=False), BatchNorm(), Activation("gelu"),
+        Dropout(0.3), Residual([LayerNorm(), Dense(16, activation="sigmoid"), Dropout(0.1)]),
+        Dense(8, activation="mish"),
+        Dense(K),
+    ],
+    "softmax output": [Dense(8, activation="selu"), Dense(K, activation="softmax")],
+    "custom": [Gate(), Dense(16, activation=snake), Gate(), Dense(K)],
+    "one layer": [Dense(K)],
+}  # fmt: skip
+LOSSES = {
+    "softmax": (losses.SoftmaxCrossEntropy(), "labels"),
+    "one-hot sum": (losses.SoftmaxCrossEntropy(reduction="sum"), "one-hot"),
+    "binary": (losses.BinaryCrossEntropy(), "one-hot"),
+    "huber": (losses.Huber(), "reals"),
+}
+OPTIMIZERS = [optimizers.SGD(0.01, momentum=0.9, nesterov=True), optimizers.Adam(1e-2), optimizers.RMSProp(1e-3),
+              optimizers.AdamW(xmlp.schedules.Cosine(1e-2, 30, warmup_steps=5), weight_decay=0.1), Sign()]  # fmt: skip
+
+
+def data(kind, dtype, bytes_in=False):
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 200, (N, D)).astype(np.uint8) if bytes_in else rng.normal(size=(N, D))
+    labels = np.arange(N) % K
+    return x, {"labels": labels, "one-hot": np.eye(K)[labels], "reals": rng.normal(size=(N, K))}[kind]
+
+
+def train(layers, loss, y_kind, optimizer, dtype, planned, weights=False, bytes_in=False, **kw):
+    network = xmlp.Network(layers, D, dtype=dtype, seed=5)
+    trainer = xmlp.Trainer(network, loss=loss, optimizer=optimizer, planned=planned, seed=9, **kw)
+    x, y = data(y_kind, dtype, bytes_in)
+    w = np.linspace(0, 2, N) if weights else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer.fit(x, y, epochs=3, batch_size=16, sample_weight=w)
+    return trainer
+
+
+def compare(layers, loss, kind, optimizer, dtype, **kw):
+    fast, plain = (train(layers, loss, kind, optimizer, dtype, planned, **kw) for planned in (True, False))
+    assert isinstance(fast._runner, PlannedRunner)
+    assert type(plain._runner) is Runner
+    assert None not in fast._runner._plans.values(), "the step was not planned"
+    limit = {"float32": 2e-4, "float64": 1e-11}[dtype]
+    for a, b in ((fast.network.theta, plain.network.theta), (fast.network.stats, plain.network.stats)):
+        assert a.dtype == np.dtype(dtype)
+        assert np.abs(a - b).max(initial=0) <= limit * max(1.0, np.abs(b).max(initial=0))
+    for name in plain._slots:
+        scale = np.abs(plain._slots[name]).max()
+        assert np.abs(fast._slots[name] - plain._slots[name]).max() <= 10 * limit * scale
+    assert fast.history["loss"] == pytest.approx(plain.history["loss"], rel=10 * limit)
+    assert fast.steps == plain.steps
+    return fast
+
+
+@pytest.mark.parametrize("net", NETWORKS)
+def test_networks(net, dtype):
+    compare(NETWORKS[net], losses.SoftmaxCrossEntropy(), "labels", optimizers.Adam(1e-2), dtype)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses(loss, dtype):
+    function, kind = LOSSES[loss]
+    compare(NETWORKS["dense"], function, kind, optimizers.SGD(1e-3), dtype, weights=True)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
+def test_optimizers_penalties_and_clipping(optimizer, dtype):
+    compare(
+        NETWORKS["custom"], losses.SoftmaxCrossEntropy(), "labels", optimizer, dtype, l1=1e-3, l2=1e-3, clip_norm=0.5
+    )
+
+
+def test_bytes_are_scaled_on_the_way():
+    layers = [Standardize(scale=255.0), Dense(8, activation="relu"), Dense(K)]
+    fast = compare(layers, losses.SoftmaxCrossEntropy(), "labels", optimizers.Adam(), "float32", bytes_in=True)
+    made = next(iter(fast._runner._plans.values()))
+    first = next(
+        c for c in made.calls if isinstance(c, Kernel) and any(n.op == "take" for n in c.nodes) and c.columns == D
+    )
+    assert {n.op for n in first.nodes} >= {"take", "astype", "subtract", "divide"}
+
+
+def test_steps_that_are_skipped_change_nothing():
+    x, y = data("labels", "float64")
+    x = x.copy()
+    x[3] = 1e308
+    results = []
+    for planned in (True, False):
+        network = xmlp.Network([Dense(8, activation="relu"), Dense(K)], D, dtype="float64", seed=1)
+        trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="sgd", clip_norm=1.0, planned=planned)
+        with np.errstate(all="ignore"):
+            trainer.fit(x, y, epochs=1, batch_size=10, shuffle=False)
+        results.append((trainer.history["skipped"], network.theta))
+    assert results[0][0] == results[1][0] == [1.0]
+    assert np.abs(results[0][1] - results[1][1]).max() <= 1e-12
+
+
+# --- what a plan is --------------------------------------------------------------------------------------------------
+
+
+def plan_of(sizes, optimizer="adam", batch=128, **kw):
+    network = xmlp.mlp(sizes, **kw)
+    return xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer=optimizer).plan(batch)
+
+
+def test_the_plan_of_a_plain_network_has_as_few_calls_as_can_be():
+    made = plan_of([784, 512, 512, 10])
+    assert sum(isinstance(c, Product) for c in made.calls) == 8
+    assert made.launches <= 20
+    products = 2 * 128 * (3 * (784 * 512 + 512 * 512 + 512 * 10) - 784 * 512)
+    assert sum(c.flops for c in made.calls if isinstance(c, Product)) == products
+
+
+def test_gradients_lie_in_their_slices_and_the_update_is_one_pass_in_place():
+    made = plan_of([20, 16, 4], batch=8)
+    products = [c for c in made.calls if isinstance(c, Product) and c.transpose_a]
+    assert {c.out.buffer for c in products} == {"held"}
+    update = made.calls[-1]
+    assert isinstance(update, Kernel)
+    assert update.columns == 20 * 16 + 16 + 16 * 4 + 4
+    assert {o.place.buffer for o in update.stores.values()} == {"theta", "slot.m", "slot.v"}
+    assert {o.place for o in update.stores.values()} < {o.place for o in update.loads.values()}
+
+
+def test_a_custom_layer_is_fused_like_any_other():
+    network = xmlp.Network([Dense(16), Activation(snake), Gate(), Dense(K)], D)
+    made = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam").plan(32)
+    first = next(c for c in made.calls if isinstance(c, Kernel) and any(n.op == "tanh" for n in c.nodes))
+    assert {n.op for n in first.nodes} >= {"add", "tanh", "multiply"}, (
+        "bias, activation and the custom layer in one pass"
+    )
+
+
+def test_the_plan_prints():
+    text = str(plan_of([784, 512, 512, 10]))
+    assert "FLOPs" in text
+    assert "product 128 x 784 x 512" in text
+    assert text.splitlines()[-1].startswith(f"{len(text.splitlines()) - 2} calls")
+
+
+def test_kernels_of_one_structure_are_one_whatever_the_size():
+    names = [
+        {emit(c).name for c in plan_of(s, batch=b).calls if isinstance(c, Kernel)}
+        for s, b in (([9, 8, 3], 16), ([30, 20, 5], 16))
+    ]
+    assert names[0] == names[1]
+
+
+@dataclass(frozen=True)
+class Unplannable(Layer):
+    """Uses an operation outside the closed list."""
+
+    def build(self, in_features):
+        return in_features, {}
+
+    def forward(self, params, x, ctx):
+        return x + 0.0 * ctx.xp.cumulative_sum(x, axis=-1), None
+
+    def backward(self, params, cache, dy, ctx):
+        return dy, {}
+
+
+def test_what_cannot_be_planned_runs_the_plain_way():
+    network = xmlp.Network([Dense(8), Unplannable(), Dense(K)], D)
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam")
+    x, y = data("labels", "float32")
+    trainer.fit(x, y, epochs=2)
+    assert next(iter(trainer._runner._plans.values())) is None
+    with pytest.raises(PlanError, match="cumulative_sum"):
+        trainer.plan(8)
+
+
+def test_without_the_address_of_a_blas_products_go_through_numpy(monkeypatch):
+    from xmlp.backends import native
+
+    monkeypatch.setattr(native, "blas", lambda: None)
+    compare(NETWORKS["everything"], losses.SoftmaxCrossEntropy(), "labels", optimizers.Adam(1e-2), "float64")
+
+
+def test_without_llvmlite_the_plain_path_is_taken(monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "llvmlite" else find(name))
+    network = xmlp.mlp([D, 8, K])
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam")
+    assert type(trainer._runner) is Runner
+    with pytest.raises(xmlp.BackendError, match=r"xmlp\[fast\]"):
+        xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam", planned=True)
+
+
+def test_results_do_not_depend_on_how_steps_are_gathered():
+    x, y = data("labels", "float32")
+    thetas = []
+    for chunk in (1, 2, 64):
+        network = xmlp.Network(NETWORKS["everything"], D, seed=2)
+        trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam")
+        trainer._runner.chunk = chunk
+        trainer._runner._pace = lambda seconds: None
+        trainer.fit(x, y, epochs=3, batch_size=8)
+        thetas.append(network.theta.tobytes())
+    assert len(set(thetas)) == 1

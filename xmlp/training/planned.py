@@ -1,0 +1,159 @@
+"""The step as a plan: traced once per shape, replayed by machine code on arrays in place."""
+
+import copy
+import importlib.util
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from xmlp.errors import BackendError
+from xmlp.graph.plan import Plan, plan
+from xmlp.graph.tensor import PlanError, Tensor, Tracer, TracingBackend
+from xmlp.training.step import Batch, Runner, State, Step
+
+Array = Any
+
+
+def trace(step: Step, state: State, batch: Batch) -> Plan:
+    """The plan of a step for arrays of these shapes."""
+    tracer = Tracer()
+    network = copy.copy(step.network)
+    network.backend = TracingBackend(tracer, step.network.dtype)  # type: ignore[assignment]
+
+    def symbol(name: str, array: Array) -> Tensor:
+        return tracer.input(name, tuple(array.shape), str(array.dtype))
+
+    names = state_names(state)
+    symbols = State(
+        symbol("theta", state.theta),
+        {name: symbol(f"slot.{name}", a) for name, a in state.slots.items()},
+        symbol("stats", state.stats),
+        tuple(symbol(f"sum.{i}", a) for i, a in enumerate(state.sums)),
+    )
+    fields = ("x", "y", "weights", "rows")
+    data = Batch(*(None if a is None else symbol(n, a) for n, a in zip(fields, batch, strict=True)))
+    scalars = [
+        {name: tracer.scalar(f"{i}.{name}", "float") for name in values}
+        for i, values in enumerate(step.scalars(1.0, 1))
+    ]
+    keys = {site: tuple(tracer.scalar(f"{site}.{i}", "int32") for i in (0, 1)) for site in network.keys(0, 0)}
+    new = replace(step, network=network)(symbols, data, scalars, keys)  # type: ignore[arg-type]
+    outputs = [new.theta, *(new.slots[n] for n in state.slots), new.stats, *new.sums]
+    wanted = [(name, out.node) for name, out in zip(names, outputs, strict=True) if out.shape != (0,)]
+    return plan(wanted)
+
+
+def state_names(state: State) -> list[str]:
+    return ["theta", *(f"slot.{n}" for n in state.slots), "stats", *(f"sum.{i}" for i in range(len(state.sums)))]
+
+
+def state_arrays(state: State) -> list[Array]:
+    return [state.theta, *state.slots.values(), state.stats, *state.sums]
+
+
+class PlannedRunner(Runner):
+    """Runs steps as plans on NumPy arrays, changing the state in place; what cannot be planned runs plain."""
+
+    chunk = 8
+
+    def __init__(self, step: Step):
+        super().__init__(step)
+        self._plans: dict[Any, Plan | None] = {}
+        self._programs: dict[Any, Any] = {}
+
+    def run(
+        self, state: State, data: Batch, order: Array | None, size: int, rates: Sequence[float], first: int, seed: int
+    ) -> State:
+        batch = data._replace(rows=None if order is None else order[:size])
+        state = state._replace(sums=tuple(np.array(s) for s in state.sums))
+        arrays = [*state_arrays(state), data.x, data.y, data.weights]
+        plan = self._plan(state, batch)
+        if plan is None or not all(a is None or a.flags.c_contiguous for a in arrays):
+            return super().run(state, data, order, size, rates, first, seed)
+        start = time.perf_counter()
+        program = self._program(plan, state, arrays)
+        sums = [program.arrays[f"sum.{i}"] for i in range(len(state.sums))]
+        for mine, given in zip(sums, state.sums, strict=True):
+            mine[...] = given
+        listed = np.zeros(0, np.int32) if order is None else np.ascontiguousarray(order)
+        program.run(self._table(plan, rates, first, seed), listed, 0 if order is None else size)
+        self._pace((time.perf_counter() - start) / len(rates))
+        return state._replace(sums=tuple(np.array(s) for s in sums))
+
+    def _pace(self, seconds: float) -> None:
+        """Chunks of some 20 ms: long enough that their cost does not count, short enough to stop soon."""
+        self.chunk = int(min(max(0.02 / max(seconds, 1e-6), 1), 4 * self.chunk, 1024))
+
+    def _plan(self, state: State, batch: Batch) -> Plan | None:
+        """The plan for these shapes, None if the step cannot be planned."""
+        key = tuple(None if a is None else (a.shape, a.dtype.str) for a in batch)
+        if key not in self._plans:
+            try:
+                self._plans[key] = trace(self.step, state, batch)
+            except (PlanError, TypeError):
+                self._plans[key] = None
+        return self._plans[key]
+
+    def _program(self, plan: Plan, state: State, arrays: Sequence[Array]) -> Any:
+        """The plan bound to these arrays. The sums are its own: they change with every epoch."""
+        from xmlp.backends.native import Program
+
+        fixed = [None if n.startswith("sum.") else a for n, a in zip(self._names(state), arrays, strict=True)]
+        key = (id(plan), *(None if a is None else a.ctypes.data for a in fixed))
+        if key not in self._programs:
+            bound = {
+                n: np.array(a) if n.startswith("sum.") else a for n, a in zip(self._names(state), arrays, strict=True)
+            }
+            self._programs[key] = Program(plan, {n: a for n, a in bound.items() if a is not None})
+            while len(self._programs) > 4:
+                self._programs.pop(next(iter(self._programs)))
+        return self._programs[key]
+
+    @staticmethod
+    def _names(state: State) -> list[str]:
+        return [*state_names(state), "x", "y", "weights"]
+
+    def _table(self, plan: Plan, rates: Sequence[float], first: int, seed: int) -> Array:
+        """The scalars of each step (steps, scalars) in the order of the plan."""
+        steps = len(rates)
+        table = np.empty((steps, len(plan.scalars)))
+        columns = {name: table[:, i] for i, name in enumerate(plan.scalars)}
+        for name, values in self._scalar_columns(np.asarray(rates), np.arange(first + 1.0, first + steps + 1.0)):
+            if name in columns:
+                columns[name][:] = values
+        if self.step.network.random:
+            for i in range(steps):
+                for site, words in self.step.network.keys(seed, first + i).items():
+                    for k, word in enumerate(words):
+                        table[i, plan.scalars.index(f"{site}.{k}")] = word
+        return table
+
+    def _scalar_columns(self, rates: Array, steps: Array) -> Iterator[tuple[str, Any]]:
+        """The optimizer's scalars, for all steps at once where its arithmetic takes arrays, else one by one."""
+        try:
+            found = self.step.scalars(rates, steps)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            rows = [self.step.scalars(float(lr), int(t)) for lr, t in zip(rates, steps, strict=True)]
+            found = [{k: np.asarray([row[i][k] for row in rows]) for k in rows[0][i]} for i in range(len(rows[0]))]
+        for i, values in enumerate(found):
+            for name, value in values.items():
+                yield f"{i}.{name}", value
+
+
+def runner(step: Step, planned: bool | None = None) -> Runner:
+    """The fastest way to run a step: planned where the backend can, unless told otherwise."""
+    reason = _reason_against_plans(step)
+    if planned and reason is not None:
+        raise BackendError(f"planned=True: {reason}")
+    return Runner(step) if planned is False or reason is not None else PlannedRunner(step)
+
+
+def _reason_against_plans(step: Step) -> str | None:
+    if step.network.backend.name != "numpy":
+        return f"plans run on numpy, the network is on {step.network.backend.name}"
+    if importlib.util.find_spec("llvmlite") is None:
+        return 'plans are compiled by llvmlite: pip install "xmlp[fast]"'
+    return None
