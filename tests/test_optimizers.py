@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Mode
 from reference import OPTIMIZER_DB
 from tolerances import check, report  # noqa: F401  (a fixture)
 
@@ -52,13 +51,13 @@ def test_nothing_is_written_into_what_is_given(name: str) -> None:
     assert all(np.all(a == 0) for a in state.values())
 
 
-@pytest.mark.parametrize("name", ["sgd, momentum", "sgd, nesterov", "rmsprop", "adam"])
+@pytest.mark.parametrize("name", ["sgd, momentum", "sgd, nesterov", "rmsprop", "adam, other settings"])
 def test_moments_of_a_gradient_that_vanishes_become_exactly_0(name: str) -> None:
     """And not subnormal numbers, which slow processors down."""
     rule = OPTIMIZER_DB[name].optimizer
     theta = np.ones(1, dtype=np.float32)
     _, state = rule.update(theta, theta, rule.init(theta), 0.1, 1)
-    for step in range(2, 100_000):
+    for step in range(2, 10_000):
         if all(v[0] == 0 for v in state.values()):
             break
         assert all(v[0] == 0 or abs(v[0]) > np.finfo(np.float32).tiny for v in state.values()), step
@@ -89,7 +88,7 @@ def rosenbrock(w: Any) -> Any:
         (SGD(1e-3), rosenbrock, 40_000, 1e-5),
         (SGD(5e-4, momentum=0.9), rosenbrock, 8000, 1e-5),
         (SGD(5e-4, momentum=0.9, nesterov=True), rosenbrock, 8000, 1e-5),
-        (Adagrad(0.5), rosenbrock, 8000, 1e-3),
+        (Adagrad(0.2), rosenbrock, 20_000, 1e-4),
         (RMSProp(xmlp.schedules.Exponential(0.02, per_steps=1000)), rosenbrock, 10_000, 1e-3),
         (Adam(0.02), rosenbrock, 5000, 1e-5),
         (AdamW(0.02, weight_decay=0.0), rosenbrock, 5000, 1e-5),
@@ -119,19 +118,17 @@ def test_decay_pulls_to_zero_and_spares_what_does_not_decay() -> None:
         assert network.parameters[0]["b"][0] == 0.5
 
 
-def test_flat_is_the_same_as_array_by_array(mode: Mode, rng: np.random.Generator) -> None:
-    for name, record in OPTIMIZER_DB.items():
-        rule, parts = record.optimizer, [rng.normal(size=n).astype(np.float32) for n in (5, 1, 3)]
-        grads = [rng.normal(size=p.shape).astype(np.float32) for p in parts]
-        whole, state = mode.put(np.concatenate(parts)), None
-        pieces, states = [mode.put(p) for p in parts], [rule.init(mode.put(p)) for p in parts]
-        state = rule.init(whole)
-        for step in (1, 2, 3):
-            whole, state = rule.update(whole, mode.put(np.concatenate(grads)), state, 0.1, step)
-            for k, g in enumerate(grads):
-                pieces[k], states[k] = rule.update(pieces[k], mode.put(g), states[k], 0.1, step)
-        joined = np.concatenate([mode.get(p) for p in pieces])
-        assert np.allclose(mode.get(whole), joined, rtol=3e-7, atol=0), name
+@pytest.mark.parametrize("name", OPTIMIZER_DB)
+def test_flat_is_the_same_as_array_by_array(name: str, rng: np.random.Generator) -> None:
+    rule, parts = OPTIMIZER_DB[name].optimizer, [rng.normal(size=n) for n in (5, 1, 3)]
+    grads = [rng.normal(size=(3, p.size)) for p in parts]
+    whole, states = np.concatenate(parts), [rule.init(p) for p in parts]
+    state = rule.init(whole)
+    for step in (1, 2, 3):
+        whole, state = rule.update(whole, np.concatenate([g[step - 1] for g in grads]), state, 0.1, step)
+        for k, g in enumerate(grads):
+            parts[k], states[k] = rule.update(parts[k], g[step - 1], states[k], 0.1, step)
+    assert np.array_equal(whole, np.concatenate(parts))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ BY_HAND: dict[Schedule, dict[int, float]] = {
     Polynomial(1.0, total_steps=10, end=0.2, power=2.0): {0: 1, 5: 0.2 + 0.8 / 4, 10: 0.2, 99: 0.2},
     Polynomial(0.1, total_steps=4, end=0.5): {0: 0.1, 2: 0.3, 4: 0.5},
     Cosine(1.0, total_steps=6): {0: 1, 2: 0.75, 3: 0.5, 4: 0.25, 6: 0, 7: 0},
-    Cosine(0.4, total_steps=8, warmup_steps=2, end=0.1): {0: 0.2, 1: 0.4, 2: 0.4, 4: 0.325, 5: 0.25, 6: 0.175, 8: 0.1, 9: 0.1},
+    Cosine(0.4, total_steps=8, warmup_steps=2, end=0.1): {
+        0: 0.2, 1: 0.4, 2: 0.4, 4: 0.325, 5: 0.25, 6: 0.175, 8: 0.1, 9: 0.1,
+    },
     Cosine(1.0, total_steps=4, warmup_steps=4): {0: 0.25, 3: 1, 4: 1, 5: 0},
     OneCycle(1.0, total_steps=12, rise=0.5, start_factor=4.0, end_factor=10.0): {
         0: 0.25, 2: 0.4375, 3: 0.625, 4: 0.8125, 6: 1, 8: 0.775, 9: 0.55, 10: 0.325, 12: 0.1, 13: 0.1,
@@ -74,7 +76,7 @@ def test_warm_up_rises_in_equal_steps_and_meets_the_cosine() -> None:
         (lambda: Cosine(1.0, total_steps=10, warmup_steps=11), r"Cosine\(warmup_steps\) must be"),
         (lambda: OneCycle(1.0, total_steps=0), r"OneCycle\(total_steps\) must be"),
         (lambda: OneCycle(1.0, total_steps=10, rise=1.5), r"OneCycle\(rise\) must be"),
-        (lambda: OneCycle(1.0, total_steps=10, start_factor=0.0), r"OneCycle\(start_factor\) must be"),
+        (lambda: OneCycle(1.0, total_steps=10, start_factor=0.0), r"OneCycle\(start_factor, end_factor\) must be"),
     ],
 )
 def test_settings_that_are_refused(make: Any, message: str) -> None:

@@ -37,9 +37,10 @@ class Optimizer(ABC):
         for field in fields(self):
             value = getattr(self, field.name)
             low, high = _RANGES.get(field.name, (None, None))
-            if low is None or high is None or callable(value) or isinstance(value, bool):
+            if low is None or high is None or callable(value):
                 continue
-            if not isinstance(value, (int, float)) or not low <= value < high or (field.name == "lr" and value == 0):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not low <= value < high or (field.name == "lr" and value == 0):
                 raise ValueError(
                     f"{type(self).__name__}({field.name}) must be {_range_text(field.name)}, got {value!r}"
                 )

@@ -13,11 +13,15 @@ class Schedule:
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{type(self).__name__}({field.name}) must be finite and >= 0, got {value!r}")
-            if field.name.endswith("steps") and (isinstance(value, bool) or not isinstance(value, int)):
-                raise ValueError(f"{type(self).__name__}({field.name}) must be a whole number of steps, got {value!r}")
+            if field.type not in (int, float):
+                continue
+            value, what = getattr(self, field.name), f"{type(self).__name__}({field.name})"
+            least = int(field.type is int and field.name != "warmup_steps")
+            if isinstance(value, bool) or not isinstance(value, (int, field.type)):
+                kind = "a whole number of steps" if field.type is int else "a number"
+                raise ValueError(f"{what} must be {kind}, got {value!r}")
+            if not least <= value < math.inf:
+                raise ValueError(f"{what} must be finite and >= {least}, got {value!r}")
 
     def __call__(self, step: int) -> float:
         raise NotImplementedError
@@ -46,7 +50,7 @@ class Step(Schedule):
     factor: float = 0.1
 
     def __call__(self, step: int) -> float:
-        return self.lr * math.pow(self.factor, step // max(self.every_steps, 1))
+        return self.lr * math.pow(self.factor, step // self.every_steps)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Exponential(Schedule):
     factor: float = 0.5
 
     def __call__(self, step: int) -> float:
-        return self.lr * math.pow(self.factor, step / max(self.per_steps, 1))
+        return self.lr * math.pow(self.factor, step / self.per_steps)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Polynomial(Schedule):
     power: float = 1.0
 
     def __call__(self, step: int) -> float:
-        left = 1.0 - min(step / max(self.total_steps, 1), 1.0)
+        left = 1.0 - min(step / self.total_steps, 1.0)
         return self.end + (self.lr - self.end) * math.pow(left, self.power)
 
 
@@ -97,6 +101,11 @@ class Cosine(Schedule):
     total_steps: int
     warmup_steps: int = 0
     end: float = 0.0
+
+    def __post_init__(self) -> None:
+        Schedule.__post_init__(self)
+        if self.warmup_steps > self.total_steps:
+            raise ValueError(f"Cosine(warmup_steps) must be <= {self.total_steps}, all the steps, got {self.warmup_steps}")
 
     def __call__(self, step: int) -> float:
         if step < self.warmup_steps:
@@ -119,6 +128,13 @@ class OneCycle(Schedule):
     rise: float = 0.3
     start_factor: float = 25.0
     end_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        Schedule.__post_init__(self)
+        if self.rise > 1:
+            raise ValueError(f"OneCycle(rise) must be a fraction of the steps, 0 to 1, got {self.rise!r}")
+        if self.start_factor == 0 or self.end_factor == 0:
+            raise ValueError("OneCycle(start_factor, end_factor) must be > 0: lr is divided by them")
 
     def __call__(self, step: int) -> float:
         peak = self.rise * self.total_steps
