@@ -4,13 +4,16 @@ Needs llvmlite (the extra `fast`). Where the BLAS cannot be reached by address, 
 """
 
 import ctypes
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from xmlp.backends import cache
 from xmlp.graph.llvm import Code, emit, prelude
 from xmlp.graph.plan import Copy, Kernel, Place, Plan, Product
 
@@ -22,33 +25,43 @@ _RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, ctypes.c_int64] * 3, ctypes.c_i
 
 
 class Compiler:
-    """Machine code for this processor; a kernel is compiled once in a process."""
+    """Machine code for this processor; a kernel is compiled once in a process, and kept for later ones."""
 
     def __init__(self) -> None:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        features = llvm.get_host_cpu_features().flatten()
+        cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
         target = llvm.Target.from_default_triple()
-        self._machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3)
+        self._machine = target.create_target_machine(cpu=cpu, features=features, opt=3)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
         self._known: dict[str, int] = {}
+        self._identity = f"{llvmlite.__version__} {llvm.llvm_version_info} {cpu} {features}"
 
     def addresses(self, functions: Mapping[str, str]) -> dict[str, int]:
         """Where the code of each named function lies."""
-        new = {name: text for name, text in functions.items() if name not in self._known}
+        new = {name: functions[name] for name in sorted(functions) if name not in self._known}
         if new:
-            module = llvm.parse_assembly(prelude() + "\n".join(new.values()))
-            module.triple = llvm.get_process_triple()
-            module.data_layout = str(self._machine.target_data)
-            options = llvm.create_pipeline_tuning_options(speed_level=3)
-            options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
-            builder = llvm.create_pass_builder(self._machine, options)
-            builder.getModulePassManager().run(module, builder)
-            self._engine.add_module(module)
+            text = prelude() + "\n".join(new.values())
+            key = hashlib.sha256(f"{self._identity}\n{text}".encode()).hexdigest()
+            code = cache.load(key)
+            if code is None:
+                code = self._compiled(text)
+                cache.store(key, code)
+            self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
             self._engine.finalize_object()
             for name in new:
                 self._known[name] = self._engine.get_function_address(name)
         return {name: self._known[name] for name in functions}
+
+    def _compiled(self, text: str) -> bytes:
+        module = llvm.parse_assembly(text)
+        module.triple = llvm.get_process_triple()
+        module.data_layout = str(self._machine.target_data)
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
+        builder = llvm.create_pass_builder(self._machine, options)
+        builder.getModulePassManager().run(module, builder)
+        return bytes(self._machine.emit_object(module))
 
 
 @lru_cache(maxsize=1)
