@@ -13,7 +13,7 @@ from conftest import Mode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import ACTIVATION_DB, LOSS_DB, Bounded, BoundedNamespace, derivative, random_bits
-from tolerances import check, report  # noqa: F401  (a fixture)
+from tolerances import check, report, ulps  # noqa: F401  (a fixture)
 
 from xmlp import TraceError, activations, elementwise, layers, losses
 from xmlp.activations import ACTIVATIONS
@@ -185,7 +185,7 @@ def test_scalars_and_bind() -> None:
     assert scaled.bind(factor=2.0)(x, factor=1.0, power=3.0).tolist() == [1.0, 8.0, 27.0]
     assert repr(scaled.bind(factor=2.0)) == "scaled(factor=2.0, power=2.0)"
     assert scaled.bind(factor=2.0) == scaled.bind(factor=2.0) != scaled.bind(factor=3.0)
-    assert np.allclose(scaled.derivative(x, factor=0.5, power=3.0), 1.5 * x**2, rtol=1e-15)
+    check("formula by hand", error(scaled.derivative(x, factor=0.5, power=3.0), 1.5 * x**2))
     assert activations.leaky_relu.bind(alpha=0.5).derivative(np.asarray([-1.0])).tolist() == [0.5]
     with pytest.raises(TypeError, match="needs the scalar 'factor'"):
         scaled(x)
@@ -220,10 +220,11 @@ def test_formulas_inside_formulas() -> None:
         return activations.leaky_relu(x, alpha=0.25) + swish(x, beta=1.0)
 
     x = np.linspace(-3, 3, 13)
-    assert np.allclose(leaky(x), np.where(x > 0, x, 0.25 * x) + x / (1 + np.exp(-x)), rtol=1e-15)
     s = 1 / (1 + np.exp(-x))
-    assert np.allclose(leaky.derivative(x), np.where(x > 0, 1, 0.25) + s + x * s * (1 - s), rtol=1e-14)
-    assert np.allclose(swish.derivative(x, beta=2.0), derivative(lambda z: z / (1 + np.exp(-2 * z)), x), rtol=1e-14)
+    check("formula by hand", error(leaky(x), np.where(x > 0, x, 0.25 * x) + x * s))
+    check("formula by hand", error(leaky.derivative(x), np.where(x > 0, 1, 0.25) + s + x * s * (1 - s)))
+    true = derivative(lambda z: z / (1 + np.exp(-2 * z)), x)
+    check("derivative of a formula, to complex step", error(swish.derivative(x, beta=2.0), true))
 
 
 def test_a_function_of_a_python_number_is_computed_in_double_precision() -> None:
@@ -339,7 +340,8 @@ def test_activations_at_the_extremes(name: str, dtype: str) -> None:
     x = x[x != np.finfo(dtype).max] if name == "selu" else x  # 1.05 max is inf
     kinds, value = complaints(f, x)
     assert not kinds
-    assert np.allclose(value, as_written(f, x), rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).tiny)
+    goal = "formula at the extremes, simplified to as written, in ulp"
+    check(goal, ulps(value, np.astype(as_written(f, x), dtype)), f"{name}, {dtype}")
     for g in (f.derivative, f.derivative.derivative):
         kinds, slope = complaints(g, x)
         assert not kinds, g.name
@@ -359,7 +361,7 @@ def test_losses_at_the_extremes(name: str) -> None:
     allowed, written = complaints(as_written, f, p, y)
     kinds, value = complaints(f, p, y)
     assert kinds <= allowed
-    assert np.allclose(value, written, rtol=1e-15, atol=0, equal_nan=True)
+    check("formula at the extremes, simplified to as written, in ulp", ulps(value, written), name)
     kinds, slope = complaints(f.derivative, p, y)
     assert kinds <= allowed | ({"overflow"} if output else set())  # log'(5e-324) is inf
     assert not np.isnan(slope[np.isfinite(p)]).any()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from reference import OPTIMIZER_DB
-from tolerances import check, report  # noqa: F401  (a fixture)
+from tolerances import check, relative, report  # noqa: F401  (a fixture)
 
 import xmlp
 from xmlp import optimizers
@@ -29,8 +29,10 @@ def test_three_steps_by_hand(name: str, scale: float) -> None:
 def test_first_steps_in_numbers() -> None:
     """The first step of Adam is lr in size whatever the gradient; momentum 1/2 sums 1 + 1/2."""
     one, grad = np.asarray([1.0]), np.asarray([4.0])
-    assert abs(Adam(eps=0.0).update(one, grad, Adam().init(one), 0.25, 1)[0][0] - 0.75) < 1e-15
-    assert AdamW(eps=0.0, weight_decay=0.5).update(one, 0 * grad + 1e-9, Adam().init(one), 0.25, 1)[0][0] == 0.875 - 0.25
+    zero = Adam().init(one)
+    check("update by hand", abs(Adam(eps=0.0).update(one, grad, zero, 0.25, 1)[0][0] - 0.75), "Adam")
+    decayed = AdamW(eps=0.0, weight_decay=0.5).update(one, 1e-9 * grad, zero, 0.25, 1)[0][0]
+    check("update by hand", abs(decayed - (0.875 - 0.25)), "AdamW")
     assert RMSProp(rho=0.75, eps=0.0).update(one, grad, {"v": np.zeros(1)}, 0.25, 1)[0][0] == 1 - 0.25 / 0.25**0.5
     assert Adagrad(eps=0.0).update(one, grad, {"v": np.asarray([9.0])}, 0.25, 1)[0][0] == 1 - 0.25 * 4 / 5
     theta, state = SGD(1.0, momentum=0.5).update(one, grad, {"v": np.asarray([2.0])}, 0.25, 1)
@@ -114,7 +116,7 @@ def test_decay_pulls_to_zero_and_spares_what_does_not_decay() -> None:
         trainer = xmlp.Trainer(network, loss="squared_error", optimizer=optimizer)
         for _ in range(10):
             trainer.step(x, y)
-        assert np.allclose(network.parameters[0]["W"], w * factor, rtol=1e-14)
+        check("update by hand", relative(network.parameters[0]["W"], w * factor), type(optimizer).__name__)
         assert network.parameters[0]["b"][0] == 0.5
 
 

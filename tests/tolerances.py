@@ -14,7 +14,7 @@ LIMITS = {
     "parameters after 100 steps, float64, to torch": 1e-9,
     "forward, 3 x 256, float32 to float64": 1e-5,
     "gradient, 3 x 256, float32 to float64": 1e-4,
-    "any mode, float32 to float64": 2e-5,
+    "any mode, float32 to float64": 5e-5,
     "any mode, float64 to NumPy": 1e-12,
     "parameters after 60 steps, float64, to NumPy": 1e-10,
     # formulas: derivatives relative to max(1, |f'|), values relative to the bound of a running error analysis
@@ -24,6 +24,8 @@ LIMITS = {
     "random formula, simplified to as written, in roundings": 2.0,
     "derivative of a random formula, to complex step": 1e-12,
     "derivative of a random formula, to central differences": 1e-9,
+    "formula by hand": 1e-14,
+    "formula at the extremes, simplified to as written, in ulp": 4.0,
     "any mode, formula, float32": 2e-6,
     "any mode, formula, float64": 4e-15,
     # numerics
@@ -32,7 +34,7 @@ LIMITS = {
     "fall between neighbouring floats, in ulp": 3.0,
     "entropy of equal logits, in ulp": 1.0,
     # optimizers, schedules, initializers
-    "update by hand": 1e-15,
+    "update by hand": 1e-14,
     "schedule by hand": 1e-14,
     "orthogonality": 1e-13,
     "deviation of a sample from its distribution, in sigma": 4.0,
@@ -56,9 +58,12 @@ def relative(got: Any, expected: Any) -> float:
 
 
 def ulps(got: Any, expected: Any) -> float:
-    """The largest difference in units of the last place of the expected values."""
-    expected = np.asarray(expected)
-    return float(np.max(np.abs(np.asarray(got) - expected) / np.spacing(np.abs(expected))))
+    """The largest difference in units of the last place of the expected values; inf is right for inf, nan for nan."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    same = (got == expected) | (np.isnan(got) & np.isnan(expected))
+    with np.errstate(all="ignore"):
+        unit = np.spacing(np.clip(np.abs(expected), np.finfo(expected.dtype).tiny, np.finfo(expected.dtype).max / 2))
+        return float(np.max(np.where(same, 0.0, np.abs(got - expected) / unit)))
 
 
 @pytest.fixture(scope="module", autouse=True)

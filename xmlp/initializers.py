@@ -33,6 +33,10 @@ class Normal:
     std: float = 1.0
     mean: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.std < math.inf:
+            raise ValueError(f"Normal(std) must be a finite number >= 0, got {self.std!r}")
+
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         return self.mean + self.std * rng.standard_normal(shape)
 
@@ -48,6 +52,16 @@ class VarianceScaling:
     scale: float = 1.0
     mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_avg"
     distribution: Literal["normal", "uniform"] = "uniform"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale < math.inf:
+            raise ValueError(f"VarianceScaling(scale) must be a finite number >= 0, got {self.scale!r}")
+        for what, value, known in (
+            ("mode", self.mode, ("fan_in", "fan_out", "fan_avg")),
+            ("distribution", self.distribution, ("normal", "uniform")),
+        ):
+            if value not in known:
+                raise ValueError(unknown(f"{what} of VarianceScaling:", value, known))
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         fan_in, fan_out = shape[-2:] if len(shape) > 1 else (shape[0], shape[0])

@@ -1,14 +1,26 @@
 """The boundary: what callers pass is checked here once and brought to the device. Inner code trusts the result."""
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
-from xmlp.backends import Backend, owner
+from xmlp.backends import Backend, cast, owner
 from xmlp.backends.host import check_finite, host_array
 from xmlp.losses import Loss
 
 Array = Any
 _SMALL = ("uint8", "bool")  # kept as they are until the batch is taken
+
+
+def count(value: Any, what: str) -> int:
+    """A whole number >= 1."""
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{what} must be an integer >= 1, got {value!r}")
+    return number
 
 
 class Inputs:
@@ -23,6 +35,8 @@ class Inputs:
         library = owner(array)
         if library is None or library == "numpy":
             return None
+        if getattr(array, "requires_grad", False):
+            array = array.detach()  # results never require gradients
         if library != self.backend.name:
             array = self._shared(array, library, what)
         self.backend.check(array, what)
@@ -30,8 +44,14 @@ class Inputs:
 
     def _shared(self, array: Any, library: str, what: str) -> Array:
         here = self.backend.zeros(1)
-        if hasattr(here, "__dlpack_device__") and array.__dlpack_device__() == here.__dlpack_device__():
-            return self.backend.xp.from_dlpack(array)
+        try:
+            if hasattr(here, "__dlpack_device__") and array.__dlpack_device__() == here.__dlpack_device__():
+                return self.backend.xp.from_dlpack(array)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:  # a dtype or layout that one lacks
+            raise TypeError(
+                f"{what} is an array of {library} ({array.dtype}) that {self.backend.name} cannot share: {error}. "
+                "Pass a NumPy array."
+            ) from error
         raise TypeError(
             f"{what} is an array of {library}, the network computes with {self.backend.name} on {self.backend.device}. "
             f"Pass a NumPy array, or move the network: network.to({library!r})."
@@ -110,6 +130,9 @@ class Inputs:
             raise ValueError(f"{what} must not be negative, got {host.min()} in row {int(host.argmin())}")
         if host.max() == 0:
             raise ValueError(f"{what} is 0 for every row: nothing would be learnt")
+        host = cast(host, self.backend.dtype)
+        if host.max() == 0:
+            raise ValueError(f"{what} is too small for {self.backend.dtype}: it rounds to 0 for every row. Scale it.")
         return self.backend.from_host(host)
 
     def batch(

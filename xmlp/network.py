@@ -1,7 +1,7 @@
 """A network: a chain of layers, one flat vector of parameters, and the passes through them."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from xmlp.activations import get, identity, sigmoid, softmax
 from xmlp.backends import Backend, seeds
 from xmlp.backends import backend as backend_named
 from xmlp.errors import CheckpointError
-from xmlp.inputs import Inputs
+from xmlp.inputs import Inputs, count
 from xmlp.layers import (
     Activation,
     BatchNorm,
@@ -77,8 +77,7 @@ class Network:
         dtype: str = "float32",
         seed: int = 0,
     ):
-        if isinstance(in_features, bool) or not isinstance(in_features, int) or in_features < 1:
-            raise ValueError(f"in_features must be an integer >= 1, got {in_features!r}")
+        in_features = count(in_features, "in_features")
         self.backend = backend_named(backend, dtype=dtype)
         self.layers = chain_of(layers)
         self.in_features = in_features
@@ -101,6 +100,7 @@ class Network:
         self.link = self._output_link
         self._theta = self.backend.from_host(self.layout.initial(self.seed))
         self._stats = self.backend.from_host(self._stats_layout.initial(self.seed))
+        self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
         self._inputs = Inputs(self.backend, in_features)
         learning = [i for i, spec in enumerate(specs) if spec]
         self._first_learning = learning[0] if learning else 0
@@ -189,12 +189,21 @@ class Network:
         raw: bool = False,
     ) -> tuple[Array, list[Any]]:
         """y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
-        params, kept = self.layout.views(self.backend.xp, theta), self._stats_layout.views(self.backend.xp, stats)
+        params, kept = self._views(theta, stats)
         ctx, caches, y = contexts.of(self.backend, training=training), [], x
         for i, layer in enumerate(self._body if raw else self.layers):
-            y, cache = layer.forward(params[i], y, ctx.but(stats=kept[i], bits=self._bits(i, keys)))
+            own = ctx if keys is None and not kept[i] else ctx.but(stats=kept[i], bits=self._bits(i, keys))
+            y, cache = layer.forward(params[i], y, own)
             caches.append(cache)
         return y, caches
+
+    def _views(self, theta: Array, stats: Array) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
+        """The named arrays in both vectors; those of the network itself are kept where they are views."""
+        if theta is not self._theta or stats is not self._stats or not self.backend.in_place:
+            return self.layout.views(self.backend.xp, theta), self._stats_layout.views(self.backend.xp, stats)
+        if self._own_views is None:
+            self._own_views = self.parameters, self.statistics
+        return self._own_views
 
     def pass_backward(
         self, theta: Array, stats: Array, caches: list[Any], dy: Array, *, training: bool = False, raw: bool = False,
@@ -202,7 +211,7 @@ class Network:
     ) -> tuple[Array | None, Gradients]:  # fmt: skip
         """dx and the gradients, from the caches of `pass_forward` called in the same way."""
         xp = self.backend.xp
-        params, kept = self.layout.views(xp, theta), self._stats_layout.views(xp, stats)
+        params, kept = self._views(theta, stats)
         ctx = contexts.of(self.backend, training=training)
         grads: list[dict[str, Array]] = [{} for _ in self.layers]
         dx: Array | None = dy
@@ -276,12 +285,8 @@ class Network:
 
     def _outputs(self, x: Any, batch_size: int | None, link: str | None) -> Any:
         features, to_caller = self._inputs.features(x)
-        if batch_size is not None and (
-            isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
-        ):
-            raise ValueError(f"batch_size must be an integer >= 1, got {batch_size!r}")
         xp, rows = self.backend.xp, features.shape[0]
-        size = batch_size or rows
+        size = rows if batch_size is None else count(batch_size, "batch_size")
         pieces = []
         for start in range(0, rows, size):
             block = self._inputs.floats(features[start : min(start + size, rows), :])
@@ -523,15 +528,18 @@ def mlp(
     """
     from xmlp.errors import unknown
 
-    sizes = [int(n) if not isinstance(n, bool) and int(n) == n else n for n in sizes]
+    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
+        raise TypeError(f"sizes is a sequence of integers like [20, 50, 10], got {sizes!r}")
+    sizes = [count(n, "each of the sizes") for n in sizes]
     if len(sizes) < 2:
         raise ValueError(f"sizes needs at least the inputs and the outputs, got {sizes}")
     hidden = len(sizes) - 2
-    per_layer = list(activation) if isinstance(activation, (list, tuple)) else [activation] * hidden
+    per_layer = list(activation) if isinstance(activation, (list, tuple)) else [get(activation)] * hidden
     if len(per_layer) != hidden:
         raise ValueError(f"{len(per_layer)} activations for {hidden} hidden layers")
     if normalization is not None and normalization not in NORMALIZATIONS:
         raise ValueError(unknown("normalization", normalization, NORMALIZATIONS))
+    after = [Dropout(dropout)] if dropout else []
     layers: list[Layer] = []
     for units, function in zip(sizes[1:-1], map(get, per_layer), strict=True):
         if normalization is None:
@@ -540,8 +548,7 @@ def mlp(
             kernel = Dense(units, activation=function).build(1)[1]["W"].initializer
             layers += [Dense(units, use_bias=False, kernel_initializer=kernel), NORMALIZATIONS[normalization]()]
             layers.append(Activation(function))
-        if dropout:
-            layers.append(Dropout(dropout))
+        layers += after
     layers.append(Dense(sizes[-1], activation=output_activation))
     return Network(layers, sizes[0], backend=backend, dtype=dtype, seed=seed)
 

@@ -105,7 +105,7 @@ class Cosine(Schedule):
     def __post_init__(self) -> None:
         Schedule.__post_init__(self)
         if self.warmup_steps > self.total_steps:
-            raise ValueError(f"Cosine(warmup_steps) must be <= {self.total_steps}, all the steps, got {self.warmup_steps}")
+            raise ValueError(f"Cosine(warmup_steps) must be <= {self.total_steps} in all, got {self.warmup_steps}")
 
     def __call__(self, step: int) -> float:
         if step < self.warmup_steps:

@@ -22,14 +22,24 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 FOREVER = ("train", "--epochs", 100_000, "--schedule", "constant", "--lr", 0.003, "--hidden", 64, "--dropout", 0)
 
 
+MODULE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.{})
+runpy.run_module("xmlp", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.fixture
 def start():
-    """Start the command in a process of its own, which does not outlive the test."""
+    """Start the command in a process of its own, which does not outlive the test.
+
+    It listens to Ctrl-C, even where the tests themselves do not, as in the background of a script.
+    """
     usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, "text": True}
     with contextlib.ExitStack() as stack:
 
-        def started(*args, **settings):
-            command = [*COMMAND, *map(str, args)]
+        def started(*args, handler="default_int_handler", **settings):
+            command = [sys.executable, "-c", MODULE.format(handler), *map(str, args)]
             process = stack.enter_context(subprocess.Popen(command, **{"env": environment(), **usual, **settings}))
             stack.callback(process.kill)
             return process
@@ -76,12 +86,24 @@ def test_a_regression_that_was_cut_short_predicts_in_the_targets_unit(here, star
 @posix
 def test_a_signal_that_is_ignored_stays_ignored(here, start):
     """As in the background of a script, or under nohup."""
-    process = start("train", "--epochs", 8, "--json", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    process = start("train", "--epochs", 8, "--json", handler="SIG_IGN")
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert json.loads(out.splitlines()[-1])["epochs"] == 8
+
+
+@pytest.fixture
+def listening():
+    """Handlers for both signals in this process, wherever it runs."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Stopped:
@@ -93,7 +115,7 @@ class Stopped:
         self.stops += 1
 
 
-def test_a_second_signal_ends_everything_at_once():
+def test_a_second_signal_ends_everything_at_once(listening):
     before = signal.getsignal(signal.SIGINT)
     for number, error in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)):
         trainer = Stopped()
@@ -108,7 +130,7 @@ def test_a_second_signal_ends_everything_at_once():
 
 
 @pytest.mark.parametrize(("number", "quiet"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
-def test_a_signal_before_the_first_step_counts(here, monkeypatch, number, quiet):
+def test_a_signal_before_the_first_step_counts(here, listening, monkeypatch, number, quiet):
     standardized = jobs.Job.standardized
 
     def interrupted(job, rows):

@@ -98,7 +98,7 @@ class Backend(ABC):
                 f"{what} is on device {self.device_of(array)}, the network on {self.device}. Move one of them first."
             )
         kind = str(array.dtype).rpartition(".")[2]
-        if kind.startswith("float") and kind != self.dtype:
+        if kind != self.dtype and not kind.startswith(("int", "uint", "bool")):
             raise TypeError(f"{what} is {kind}, the network {self.dtype}. Convert it: xp.astype(x, xp.{self.dtype}).")
 
     # --- drivers ------------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """What people pass as data, turned into plain NumPy arrays or refused with a reason."""
 
+import datetime
 from typing import Any
 
 import numpy as np
 
 HostArray = np.ndarray[Any, Any]
+_TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 
 
 def host_array(value: Any, what: str) -> HostArray:
@@ -25,15 +27,17 @@ def host_array(value: Any, what: str) -> HostArray:
         )
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise TypeError(f"{what} is a sparse matrix; pass {what}.toarray() if it fits in memory")
+    names = []
     if hasattr(value, "to_numpy"):
         _check_columns(value, what)
+        names = list(getattr(value, "columns", []))
         value = value.to_numpy()
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{what} is ragged: its rows differ in length ({error})") from None
     if array.dtype.kind in "OUS":
-        array = _numbers(array, what)
+        array = _numbers(array, what, names)
     if array.dtype.kind in "mM":
         raise TypeError(f"{what} holds dates or times ({array.dtype}); convert them to numbers first")
     if array.dtype.kind == "c":
@@ -49,29 +53,48 @@ def _check_columns(frame: Any, what: str) -> None:
             raise TypeError(f"{what}: the column {name!r} holds dates ({dtype}); convert it to numbers first")
 
 
-def _numbers(array: HostArray, what: str) -> HostArray:
+def _numbers(array: HostArray, what: str, names: list[Any]) -> HostArray:
+    times = array.dtype.kind == "O" and any(issubclass(kind, _TIMES) for kind in {type(e) for e in array.flat})
     try:
-        return array.astype(np.float64)
-    except (TypeError, ValueError):
+        if not times:  # float64 takes a date as the number of its days or microseconds
+            return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
         pass
     for at, element in np.ndenumerate(array):
+        place = _place(at, names)
+        if isinstance(element, _TIMES):
+            raise TypeError(f"{what} holds dates or times ({element!r} in {place}); convert them to numbers first")
         try:
             float(element)
+        except OverflowError:
+            raise ValueError(f"{what} holds a number in {place} that does not fit in float64") from None
         except (TypeError, ValueError):
-            place = f"row {at[0]}" + (f", column {at[1]}" if len(at) > 1 else "") if at else "it"
             raise ValueError(
                 f"could not convert string to float: {what} holds {element!r} in {place}. Encode text as numbers first."
             ) from None
     raise ValueError(f"{what} cannot be read as numbers")
 
 
+def _place(at: tuple[int, ...], names: list[Any]) -> str:
+    """Where the element at this index is, in words; the columns may have names."""
+    if not at:
+        return "it"
+    column = f", column {(names[at[1]] if names else at[1])!r}" if len(at) > 1 else ""
+    return f"row {at[0]}{column}"
+
+
 def check_finite(array: HostArray, what: str) -> None:
     """Raise for the first nan or infinity, with its place and how many there are."""
-    if array.dtype.kind != "f" or array.size == 0 or (np.isfinite(array.min()) and np.isfinite(array.max())):
+    if array.dtype.kind != "f" or array.size == 0:
         return
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):  # nan and infinity do not cancel; an overflow of the sum is looked into below
+            return
     bad = ~np.isfinite(array)
+    if not bad.any():
+        return
     at = np.unravel_index(int(bad.argmax()), array.shape)
-    place = f"row {at[0]}" + (f", column {at[1]}" if len(at) > 1 else "") if at else "it"
+    place = _place(tuple(map(int, at)), [])
     raise ValueError(
         f"{what} contains NaN or infinity: {array[at]} in {place}, {int(bad.sum())} in all. Drop or fill them."
     )

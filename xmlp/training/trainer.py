@@ -13,7 +13,7 @@ from xmlp.backends.host import host_array
 from xmlp.data.batches import batch_order, split_rows
 from xmlp.errors import DivergenceError, unknown
 from xmlp.graph.plan import Plan
-from xmlp.inputs import Inputs
+from xmlp.inputs import Inputs, count
 from xmlp.losses import Loss
 from xmlp.network import Network
 from xmlp.optimizers import Optimizer
@@ -218,9 +218,7 @@ class Trainer:
         DivergenceError
             If the loss of an epoch is not finite; the state before that epoch is restored.
         """
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+        epochs, batch_size = count(epochs, "epochs"), count(batch_size, "batch_size")
         if validation_data is not None and validation_split:
             raise ValueError("give validation_data or validation_split, not both")
         validation = None
@@ -311,7 +309,7 @@ class Trainer:
 
     def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = 1024) -> dict[str, float]:
         """The loss and the metrics on data, in inference mode."""
-        return self._evaluate(self._data((x, y, sample_weight), ("x", "y")), batch_size)
+        return self._evaluate(self._data((x, y, sample_weight), ("x", "y")), count(batch_size, "batch_size"))
 
     def _evaluate(self, data: Batch, batch_size: int, loss: bool = True) -> dict[str, float]:
         import xmlp.context as contexts

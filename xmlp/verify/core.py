@@ -197,6 +197,8 @@ def verify(backend: str | Backend = "numpy", only: str | Iterable[str] | None = 
     if here.dtype != "float64":
         raise ValueError(f"the checks need float64, the backend computes in {here.dtype}")
     wanted = [""] if only is None else [only] if isinstance(only, str) else list(only)
+    if not wanted:
+        raise ValueError("`only` names no check; leave it out to execute all")
     for beginning in wanted:
         if not any(id.startswith(beginning) for id in CHECKS):
             raise ValueError(unknown("check", beginning, CHECKS))

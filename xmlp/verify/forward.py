@@ -56,9 +56,7 @@ def probabilities(t: Trial) -> None:
         t.require(all(0 < p < 1 for p in flat(t.host(got))), "a probability is not between 0 and 1")
 
 
-@check(
-    "002-04", equations=[8], title="the prediction is 1 where yhat > threshold, strictly; one threshold per category"
-)
+@check("002-04", equations=[8], title="predict 1 where yhat > threshold, strictly, by category")
 def decisions(t: Trial) -> None:
     network = t.network(LABELS)
     p = t.host(network.predict_proba(LABELS.x))

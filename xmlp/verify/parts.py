@@ -11,22 +11,7 @@ from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm,
 from xmlp.network import Network
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
-from xmlp.verify.scalar import (
-    Matrix,
-    Number,
-    Problem,
-    Vector,
-    exact,
-    flat,
-    jacobian,
-    lift,
-    like,
-    quotient,
-    root,
-    shaped,
-    sigmoid,
-    transposed,
-)  # fmt: skip
+from xmlp.verify.scalar import Matrix, Number, Problem, Vector, flat, jacobian, lift, like, quotient, root, transposed
 
 X = Problem((4, 3), ("identity",), "squared", examples=5, seed=7).x  # (5, 4)
 DY = Problem((4, 3), ("identity",), "squared", examples=5, seed=8).x
@@ -46,7 +31,7 @@ def compare(
 
     The gradients are those of sum dy y, so that dy is what backward gets.
     """
-    want = exact(forward, X, *params.values())
+    want = scalar.exact(forward, X, *params.values())
     t.scalar(forward(X, *params.values()), want)
     ctx = library.context(t.backend, training=training).but(stats={k: t.put(v) for k, v in (stats or {}).items()})
     arrays = {name: t.put(value) for name, value in params.items()}
@@ -163,7 +148,7 @@ def dropout(t: Trial) -> None:
     threshold = round(rate * 2**32) - 2**31
     kept = [hashed(element, first, second) >= threshold for element in range(20)]
     t.require(0 < sum(kept) < 20, "the mask keeps all or nothing")
-    mask = shaped([k / (1 - rate) for k in kept], X)
+    mask = scalar.shaped([k / (1 - rate) for k in kept], X)
     want = [
         [[v * m for v, m in zip(*rows, strict=True)] for rows in zip(values, mask, strict=True)] for values in (X, DY)
     ]
@@ -210,7 +195,7 @@ def _of(of_row: Callable[[Vector, Vector], Number], target: Vector, row: Vector)
 
 def compare_loss(t: Trial, loss: losses.Loss, of_row: Callable[[Vector, Vector], Number], a: Matrix, y: Matrix) -> None:
     """The losses of examples, and the gradient of their sum, against the loss of one row in scalars."""
-    want = [exact(of_row, row, target) for row, target in zip(a, y, strict=True)]
+    want = [scalar.exact(of_row, row, target) for row, target in zip(a, y, strict=True)]
     slope = [quotient(partial(_of, of_row, target), row) for row, target in zip(a, y, strict=True)]
     t.scalar([of_row(row, target) for row, target in zip(a, y, strict=True)], want)
     t.batch(loss.per_example(t.put(a), t.put(y)), want)
@@ -258,7 +243,7 @@ def binary_cross_entropy(t: Trial) -> None:
         loss = losses.BinaryCrossEntropy(from_logits=False, reduction="sum")
         compare_loss(t, loss, partial(_named, "binary"), P, y)
         logits = losses.BinaryCrossEntropy(reduction="sum")
-        compare_loss(t, logits, lambda z, y: scalar.loss_of("binary", y, [sigmoid(v) for v in z]), A, y)
+        compare_loss(t, logits, lambda z, y: scalar.loss_of("binary", y, [scalar.sigmoid(v) for v in z]), A, y)
 
 
 @check("loss-SoftmaxCrossEntropy", title="softmax cross entropy at probabilities and logits; labels")

@@ -65,9 +65,7 @@ def recursion(t: Trial) -> None:
     want, (first, second) = one(TANH).a[-1], TANH.stages
     t.scalar(scalar.forward(TANH.stages, TANH.x[0])[1][-1], want)
     xp, put, column = t.xp, t.put, t.columns.column
-    unrolled = xp.tanh(
-        put(second.W) @ xp.tanh(put(first.W) @ column(TANH.x[0]) + column(first.b)) + column(second.b)
-    )  # fmt: skip
+    unrolled = xp.tanh(put(second.W) @ xp.tanh(put(first.W) @ column(TANH.x[0]) + column(first.b)) + column(second.b))
     t.example(t.columns.vector(unrolled), want)
     t.example(t.columns.vector(t.columns.forward(TANH.stages, TANH.x[0])[1][-1]), want)
     t.batch(t.network(TANH).forward(TANH.x)[0], every(TANH).a[-1])

@@ -13,24 +13,7 @@ from xmlp.optimizers import SGD
 from xmlp.training import Trainer
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
-from xmlp.verify.scalar import (
-    Number,
-    Problem,
-    Stage,
-    Vector,
-    descend,
-    every,
-    exact,
-    flat,
-    like,
-    quotient,
-    root,
-    scaled,
-    shaped,
-    stacked,
-    total,
-    transposed,
-)  # fmt: skip
+from xmlp.verify.scalar import Number, Problem, Stage, Vector, every, flat, like, root, transposed
 from xmlp.verify.small_network import TANH
 from xmlp.verify.vectors import ONE_OUTPUT
 
@@ -38,9 +21,9 @@ from xmlp.verify.vectors import ONE_OUTPUT
 @check("000-15", title="normal gradient descent with these gradients trains")
 def gradient_descent(t: Trial) -> None:
     lr, batches = 0.2, [range(ONE_OUTPUT.examples)] * 2
-    want = weights(descend(ONE_OUTPUT, scalar.differences, lr, batches))
-    t.scalar(weights(descend(ONE_OUTPUT, scalar.backpropagate, lr, batches)), want)
-    t.example(weights(descend(ONE_OUTPUT, t.in_columns, lr, batches)), want)
+    want = weights(scalar.descend(ONE_OUTPUT, scalar.differences, lr, batches))
+    t.scalar(weights(scalar.descend(ONE_OUTPUT, scalar.backpropagate, lr, batches)), want)
+    t.example(weights(scalar.descend(ONE_OUTPUT, t.in_columns, lr, batches)), want)
     network = t.network(ONE_OUTPUT)
     trainer = Trainer(network, loss="squared_error", optimizer=SGD(lr))
     before = trainer.step(ONE_OUTPUT.x, ONE_OUTPUT.y)
@@ -61,9 +44,9 @@ def minibatches(t: Trial) -> None:
     problem = Problem((3, 4, 2), ("tanh", "identity"), "squared", examples=5)
     epochs, lr = 2, 0.05
     batches = [[0, 1], [2, 3], [4]] * epochs
-    want = weights(descend(problem, scalar.differences, lr, batches))
-    t.scalar(weights(descend(problem, scalar.backpropagate, lr, batches)), want)
-    t.example(weights(descend(problem, t.in_columns, lr, batches)), want)
+    want = weights(scalar.descend(problem, scalar.differences, lr, batches))
+    t.scalar(weights(scalar.descend(problem, scalar.backpropagate, lr, batches)), want)
+    t.example(weights(scalar.descend(problem, t.in_columns, lr, batches)), want)
     network = t.network(problem)
     trainer = Trainer(network, loss="squared_error", optimizer=SGD(lr))
     trainer.fit(problem.x, problem.y, epochs=epochs, batch_size=2, shuffle=False)
@@ -135,7 +118,7 @@ def optimizers_train(t: Trial) -> None:
     start, gradients = [1.0, -0.5, 2.0], [[0.5, 1.0, -0.25], [-2.0, -1.0, 3.0], [0.0, 0.5, 0.5]]
     t.require({type(o) for o in RULES} == set(optimizers.OPTIMIZERS.values()), "an optimizer has no printed rule here")
     for optimizer, rule in RULES.items():
-        want = [exact(rule, w, g) for w, g in zip(start, gradients, strict=True)]
+        want = [scalar.exact(rule, w, g) for w, g in zip(start, gradients, strict=True)]
         t.scalar([rule(w, g) for w, g in zip(start, gradients, strict=True)], want)
         theta, path = t.put(start), []
         state = optimizer.init(theta)
@@ -156,16 +139,16 @@ def regularised(t: Trial) -> None:
         return sum(like(v, l1) * abs(v) + like(v, l2) * v * v for v in w)
 
     w = [flat(stage.W) for stage in stages]
-    reference = sum(exact(cost, part) for part in w)
+    reference = sum(scalar.exact(cost, part) for part in w)
     t.scalar(sum(l1 * abs(v) + l2 * v**2 for part in w for v in part), reference)
     network = t.network(TANH)
     trainer = Trainer(network, loss="squared_error", optimizer=SGD(lr), l1=l1, l2=l2)
     history = trainer.fit(TANH.x, TANH.y, epochs=1, batch_size=TANH.examples)
     t.batch([history["loss"][0], history["penalty"][0]], [sum(want.loss) / TANH.examples, reference])
     for stage, after, dW, db in zip(stages, library.stages_of(network, TANH), want.dW, want.db, strict=True):
-        slope = shaped(quotient(cost, flat(stage.W)), stage.W)
-        t.batch(after.W, total([stage.W, scaled(dW, -lr / TANH.examples), scaled(slope, -lr)]))
-        t.batch(after.b, total([stage.b, scaled(db, -lr / TANH.examples)]))  # biases are not penalised
+        slope = scalar.shaped(scalar.quotient(cost, flat(stage.W)), stage.W)
+        t.batch(after.W, scalar.total([stage.W, scalar.scaled(dW, -lr / TANH.examples), scalar.scaled(slope, -lr)]))
+        t.batch(after.b, scalar.total([stage.b, scalar.scaled(db, -lr / TANH.examples)]))  # biases are not penalised
     growing = [cost(flat(w)[:n]) for n in range(len(flat(w)) + 1)]
     t.require(all(a < b for a, b in pairwise(growing)), "the penalty does not grow with the number of weights")
 
@@ -174,14 +157,14 @@ def regularised(t: Trial) -> None:
 def vanishing(t: Trial) -> None:
     ratios = {}
     for f in ("sigmoid", "relu"):
-        problem = Problem((3, 6, 6, 6, 6, 2), (*[f] * 4, "identity"), "squared", seed=3)
+        problem = Problem((3, 6, 6, 6, 6, 2), (*[f] * 4, "identity"), "squared", examples=2, seed=3)
         want = [norm(dW) for dW in every(problem).dW]
         passes = [
             scalar.backpropagate(problem.stages, "squared", *data) for data in zip(problem.x, problem.y, strict=True)
         ]
-        t.scalar([norm(dW) for dW in stacked(passes).dW], want)
+        t.scalar([norm(dW) for dW in scalar.stacked(passes).dW], want)
         passes = [t.in_columns(problem.stages, "squared", *data) for data in zip(problem.x, problem.y, strict=True)]
-        t.example([norm(dW) for dW in stacked(passes).dW], want)
+        t.example([norm(dW) for dW in scalar.stacked(passes).dW], want)
         network = t.network(problem)
         _, grads = network.value_and_grad(problem.x, problem.y, library.loss_of("squared"))
         norms = [t.host(t.xp.sqrt(t.xp.sum(g["W"] ** 2))) for g in grads]

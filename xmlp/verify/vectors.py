@@ -149,8 +149,8 @@ def row_form(t: Trial) -> None:
     want, x = one(TWO_OUTPUTS), TWO_OUTPUTS.x[0]
     t.scalar([[dz * v for v in x] for dz in want.dz[0]], want.dW[0])
     t.example(t.xp.stack([dz * t.put(x) for dz in want.dz[0]]), want.dW[0])
-    got = t.rows(TWO_OUTPUTS)
-    t.batch([row for row in got.dW[0]], every(TWO_OUTPUTS).dW[0])
+    _, grads = t.backward(t.network(TWO_OUTPUTS), x, [want.da[-1]])
+    t.batch([grads[0]["W"][:, i] for i in range(4)], want.dW[0])
 
 
 @check("000-13", title="dE/dTheta = dE/dz (x) a; in a batch the sum of outer products")
