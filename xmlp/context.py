@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xmlp.backends.base import Backend
-from xmlp.graph import Formula
+from xmlp.backends.base import Applicable, Backend
 
 Array = Any
 
@@ -52,7 +51,7 @@ class Context:
 def plain(xp: Any, place: Any = None) -> Context:
     """A context for calls outside a network: plain evaluation on the namespace `xp` and the device `place`."""
 
-    def apply(formula: Formula, *arrays: Array, **scalars: Any) -> Any:
+    def apply(formula: Applicable, *arrays: Array, **scalars: Any) -> Any:
         return formula.evaluate(xp, *arrays, **scalars)
 
     def index(n: int) -> Array:

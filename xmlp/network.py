@@ -36,6 +36,14 @@ Keys = Mapping[tuple[int, ...], tuple[Any, Any]]  # (layer, *path of inner layer
 LINKS: dict[str, Any] = {"identity": identity, "sigmoid": sigmoid, "softmax": softmax}
 
 
+class Caches(list[Any]):
+    """What `Network.forward` keeps for `Network.backward`: one cache per layer."""
+
+    def __init__(self, caches: list[Any], training: bool):
+        super().__init__(caches)
+        self.training = training
+
+
 class Network:
     """A chain of layers on one backend.
 
@@ -317,14 +325,14 @@ class Network:
         decided = [xp.astype(p[:, k] > limits[k], xp.int32) for k in range(self.out_features)]
         return decided[0] if len(decided) == 1 else xp.stack(decided, axis=-1)
 
-    def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, list[Any]]:
+    def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, Caches]:
         """y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
         keys = self.keys(seed, step) if training else None
         x = self._inputs.floats(self._inputs.features(x)[0])
         y, caches = self.pass_forward(self._theta, self._stats, x, training=training, keys=keys)
         return y, Caches(caches, training)
 
-    def backward(self, caches: "Caches", dy: Any) -> tuple[Array, Gradients]:
+    def backward(self, caches: Caches, dy: Any) -> tuple[Array, Gradients]:
         """dx and the gradients of the parameters, from the gradient with respect to the outputs."""
         if not isinstance(caches, Caches) or len(caches) != len(self.layers):
             raise ValueError(
@@ -456,14 +464,6 @@ class Network:
             raise CheckpointError(f"the file lacks {error}") from error
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"the file does not describe a network: {error}") from error
-
-
-class Caches(list[Any]):
-    """What `Network.forward` keeps for `Network.backward`: one cache per layer."""
-
-    def __init__(self, caches: list[Any], training: bool):
-        super().__init__(caches)
-        self.training = training
 
 
 def _padded(caches: list[Any], like: list[Any]) -> list[Any]:

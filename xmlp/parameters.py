@@ -102,6 +102,10 @@ class Layout:
         """The initial vector on the host, float64: each array from a generator of its own."""
         return draw([(s.spec.initializer, s.spec.shape, (s.layer, s.name)) for s in self.slots], seed)
 
+    def spec(self, layer: int, name: str) -> ParamSpec:
+        """What a layer asked for."""
+        return next(s.spec for s in self.slots if (s.layer, s.name) == (layer, name))
+
     def sizes(self) -> list[int]:
         """Number of parameters of each layer."""
         return [sum(s.stop - s.start for s in self.slots if s.layer == i) for i in range(self.layers)]

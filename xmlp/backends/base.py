@@ -3,16 +3,21 @@
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from xmlp.errors import BackendError
-from xmlp.graph import Formula
 
 Array = Any
 HostArray = np.ndarray[Any, Any]
 SMALL = ("uint8", "int32", "bool")  # host dtypes that cross as they are; all else becomes the floating dtype
+
+
+class Applicable(Protocol):
+    """A formula, or whatever else has a value on the arrays of a namespace, as the softmax."""
+
+    def evaluate(self, xp: Any, /, *arrays: Array, **scalars: Any) -> Any: ...
 
 
 class Backend(ABC):
@@ -103,7 +108,7 @@ class Backend(ABC):
 
     # --- drivers ------------------------------------------------------------------------------------------------------
 
-    def apply(self, formula: Formula, *arrays: Array, **scalars: Any) -> Any:
+    def apply(self, formula: Applicable, *arrays: Array, **scalars: Any) -> Any:
         """Run a formula on this backend's arrays: the one call through which formulas reach arrays."""
         return formula.evaluate(self.xp, *arrays, **scalars)
 

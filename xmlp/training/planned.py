@@ -134,7 +134,7 @@ class PlannedRunner(Runner):
     def _scalar_columns(self, rates: Array, steps: Array) -> Iterator[tuple[str, Any]]:
         """The optimizer's scalars, for all steps at once where its arithmetic takes arrays, else one by one."""
         try:
-            found = self.step.scalars(rates, steps)
+            found: list[dict[str, Any]] = [*self.step.scalars(rates, steps)]
         except (TypeError, ValueError):
             rows = [self.step.scalars(float(lr), int(t)) for lr, t in zip(rates, steps, strict=True)]
             found = [{k: np.asarray([row[i][k] for row in rows]) for k in rows[0][i]} for i in range(len(rows[0]))]

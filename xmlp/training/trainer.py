@@ -2,18 +2,20 @@
 
 import math
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xmlp import losses, metrics, optimizers
+from xmlp import initializers, losses, metrics, optimizers
 from xmlp.backends import seeds
 from xmlp.backends.host import host_array
 from xmlp.data.batches import batch_order, split_rows
 from xmlp.errors import DivergenceError, unknown
 from xmlp.graph.plan import Plan
 from xmlp.inputs import Inputs, count
+from xmlp.layers import Dense
 from xmlp.losses import Loss
 from xmlp.network import Network
 from xmlp.optimizers import Optimizer
@@ -99,6 +101,7 @@ class Trainer:
             raise ValueError(unknown("on_nonfinite", on_nonfinite, ("skip", "raise")))
         if self.loss.reduction == "none":
             raise ValueError('training needs a loss with reduction "mean" or "sum", got "none"')
+        _warn_of_equal_units(network)
         self.on_nonfinite = on_nonfinite
         self.steps = 0
         self.epoch = 0
@@ -448,6 +451,21 @@ class _Stream:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
             yield Chunk(self.trainer._data(tuple(batch), (f"batch {i}: x", f"batch {i}: y")), None, 0, 1)
+
+
+def _warn_of_equal_units(network: Network) -> None:
+    """Hidden units that start from equal weights get equal gradients and stay equal."""
+    for i, layer in enumerate(network.layers[:-1]):
+        if isinstance(layer, Dense) and layer.units > 1:
+            start = network.layout.spec(i, "W").initializer
+            if isinstance(initializers.get(start), initializers.Constant):
+                w = network.backend.to_host(network.parameters[i]["W"])
+                if (w == w[:, :1]).all():
+                    warnings.warn(
+                        f"layer {i}: the weights of its {layer.units} units are all equal, so they will stay equal. "
+                        f'Use a random kernel_initializer, as "he_normal" or "glorot_uniform".',
+                        stacklevel=3,
+                    )
 
 
 def _metrics(wanted: Sequence[Any]) -> list[tuple[str, Any, str]]:

@@ -2,6 +2,7 @@
 
 import math
 import random
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -185,7 +186,10 @@ def symmetry(t: Trial) -> None:
         layers = [Dense(4, "tanh", kernel_initializer=kernel), Dense(2, kernel_initializer=kernel)]
         network = Network(layers, 3, backend=t.backend, seed=1)
         t.require(not any(t.host(network.parameters[0]["b"])), "biases do not start at 0")
-        trainer = Trainer(network, loss="squared_error", optimizer=SGD(0.1))
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            trainer = Trainer(network, loss="squared_error", optimizer=SGD(0.1))
+        t.require(bool(warned) == (kernel != "glorot_uniform"), f"{kernel}: {len(warned)} warnings of equal units")
         losses_seen[kernel] = trainer.fit(TANH.x, TANH.y, epochs=80, batch_size=4)["loss"][-1]
         incoming, outgoing = t.host(network.parameters[0]["W"]), transposed(t.host(network.parameters[1]["W"]))
         spread[kernel] = max(max(row) - min(row) for row in (*incoming, *outgoing))
