@@ -20,7 +20,7 @@ LEVELS = [
     {"parameters"},
     {"activations", "schedules", "files"},
     {"layers", "losses", "optimizers"},
-    {"configs", "inputs"},
+    {"configs", "inputs", "predicting"},
     {"metrics", "data"},
     {"network"},
     {"training"},
@@ -29,7 +29,7 @@ LEVELS = [
     {"cli"},
     {"__main__"},
 ]
-LIBRARIES_ALLOWED = ("backends", "initializers", "data", "files", "testing", "training", "metrics", "estimators", "cli")
+LIBRARIES_ALLOWED = ("backends", "initializers", "data", "files", "predicting", "testing", "training", "metrics", "estimators", "cli")
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "sklearn"}
 
 

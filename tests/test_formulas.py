@@ -236,6 +236,11 @@ def test_a_function_of_a_python_number_is_computed_in_double_precision() -> None
     assert rooted(np.ones(1), s=2.0)[0] == math.sqrt(2.0)
 
 
+def test_zero_has_a_sign() -> None:
+    signed = elementwise(lambda xp, x: (xp.where(x > 0, x, -0.0), xp.where(x > 0, x, 0.0)))
+    assert [np.signbit(zero).item() for zero in signed(-np.ones(1))] == [True, False]
+
+
 # --- what a formula refuses -------------------------------------------------------------------------------------------
 
 REFUSED: list[tuple[Callable[..., Any], str]] = [

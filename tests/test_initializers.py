@@ -130,6 +130,8 @@ def test_each_array_has_a_generator_of_its_own() -> None:
             k < 2
         )  # the third was an output, of another initializer
     assert not np.any(first[0]["W"] == first[1]["W"])
+    both = xmlp.Network([xmlp.layers.Dense(8, kernel_initializer="normal", bias_initializer="normal")], 8).parameters[0]
+    assert not np.any(both["W"][0] == both["b"])
 
 
 @pytest.mark.parametrize(

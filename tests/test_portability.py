@@ -89,6 +89,7 @@ def test_masks_of_layers_and_steps_are_not_related() -> None:
     }
     streams |= {(site, "other seed"): random_bits(4000, *key) for site, key in network.keys(8, 0).items()}
     assert len(streams) == 16
+    assert len({key for step in range(2000) for key in network.keys(7, step).values()}) == 4 * 2000
     names = list(streams)
     for i, a in enumerate(names):
         for b in names[:i]:

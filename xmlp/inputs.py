@@ -9,7 +9,7 @@ from xmlp.backends.host import check_finite, host_array
 from xmlp.losses import Loss
 
 Array = Any
-_SMALL = ("uint8", "bool")  # kept as they are until the batch is taken
+_SMALL = {"B": "uint8", "?": "bool"}  # kept as they are until the batch is taken
 
 
 def count(value: Any, what: str) -> int:
@@ -49,7 +49,7 @@ class Inputs:
                 return self.backend.xp.from_dlpack(array)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:  # a dtype or layout that one lacks
             raise TypeError(
-                f"{what} is an array of {library} ({array.dtype}) that {self.backend.name} cannot share: {error}. "
+                f"{what} is an array of {library} ({array.dtype}) that {self.backend.name} cannot share: {str(error).rstrip('.')}. "
                 "Pass a NumPy array."
             ) from error
         raise TypeError(
@@ -65,8 +65,8 @@ class Inputs:
             host = host.reshape(1, -1) if host.ndim == 1 and host.shape[0] == self.in_features else host
             self._check_shape(host.shape, what)
             check_finite(host, what)
-            kind = str(host.dtype)
-            return self.backend.from_host(host, kind if kind in _SMALL else None), self.backend.to_host
+            small = _SMALL.get(host.dtype.char)
+            return self.backend.from_host(host, small), self.backend.to_host
         if array.ndim == 1 and array.shape[0] == self.in_features:
             array = self.backend.xp.reshape(array, (1, -1))
         self._check_shape(tuple(array.shape), what)
@@ -75,8 +75,8 @@ class Inputs:
     def _check_shape(self, shape: tuple[int, ...], what: str) -> None:
         if len(shape) != 2:
             raise ValueError(
-                f"{what} must be two-dimensional, (N, {self.in_features}), got an array of shape {shape}. Reshape it: "
-                f"{what}.reshape(-1, {self.in_features}) if each row is one example."
+                f"{what} must be two-dimensional, (N, {self.in_features}), got an array of shape {shape}. Reshape it, "
+                f"with .reshape(-1, {self.in_features}) if each row is one example."
             )
         if shape[1] != self.in_features:
             raise ValueError(

@@ -1,8 +1,10 @@
 """A network: a chain of layers, one flat vector of parameters, and the passes through them."""
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import xmlp.context as contexts
@@ -26,12 +28,15 @@ from xmlp.layers import (
 )
 from xmlp.losses import Loss
 from xmlp.parameters import Gradients, Layout
+from xmlp.predicting import Predictor, possible
 
 if TYPE_CHECKING:
     from xmlp.training import History
 
 Array = Any
 Keys = Mapping[tuple[int, ...], tuple[Any, Any]]  # (layer, *path of inner layers) -> two words
+
+BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwise
 
 LINKS: dict[str, Any] = {"identity": identity, "sigmoid": sigmoid, "softmax": softmax}
 
@@ -108,6 +113,8 @@ class Network:
         self.link = self._output_link
         self._theta = self.backend.from_host(self.layout.initial(self.seed))
         self._stats = self.backend.from_host(self._stats_layout.initial(self.seed))
+        self._planned = possible(self.backend)
+        self._predictors: dict[tuple[str | None, bool], Predictor] = {}
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
         self._inputs = Inputs(self.backend, in_features)
         learning = [i for i, spec in enumerate(specs) if spec]
@@ -261,6 +268,12 @@ class Network:
 
         return bits
 
+    def on(self, backend: Any) -> "Network":
+        """The same network with its passes computing on another backend: one that traces."""
+        network = copy.copy(self)  # lint: allow method - of the network itself
+        network.backend = backend
+        return network
+
     def loss_at(self, loss: Loss) -> tuple[Loss, bool]:
         """The loss as it is computed here, and whether at raw outputs: a sigmoid or softmax output fuses with its
         cross-entropy, so that the gradient at its input is a - y (document 002, eq. 35).
@@ -293,16 +306,32 @@ class Network:
 
     def _outputs(self, x: Any, batch_size: int | None, link: str | None) -> Any:
         features, to_caller = self._inputs.features(x)
-        xp, rows = self.backend.xp, features.shape[0]
-        size = rows if batch_size is None else count(batch_size, "batch_size")
-        pieces = []
-        for start in range(0, rows, size):
-            block = self._inputs.floats(features[start : min(start + size, rows), :])
-            y, _ = self.pass_forward(self._theta, self._stats, block)
-            if link is not None and link != self._output_link:
-                y = self.backend.apply(LINKS[link], y)
-            pieces.append(y)
-        return to_caller(pieces[0] if len(pieces) == 1 else xp.concat(pieces))
+        rows = features.shape[0]
+        size = min(rows, BLOCK) if batch_size is None else count(batch_size, "batch_size")
+        if size >= rows:
+            return to_caller(self.compute(features, link=link))
+        starts = range(0, rows, size)
+        pieces = [self.compute(features[s : min(s + size, rows), :], link=link) for s in starts]
+        return to_caller(self.backend.xp.concat(pieces))
+
+    def compute(self, x: Array, *, link: str | None = None, raw: bool = False) -> Array:
+        """The outputs for checked rows on the device, in inference mode: raw, as they are, or through a link."""
+        if self._planned:
+            predictor = self._predictors.setdefault(
+                (link, raw), Predictor(partial(self._inference, link, raw), self.dtype)
+            )
+            y = predictor(self._theta, self._stats, x)
+            if y is not None:
+                return y
+        return self._inference(link, raw, self.backend, self._theta, self._stats, x)
+
+    def _inference(self, link: str | None, raw: bool, backend: Any, theta: Array, stats: Array, x: Array) -> Array:
+        network = self
+        if backend is not self.backend:  # being traced
+            network = self.on(backend)
+        x = x if x.dtype == backend.float_dtype else backend.xp.astype(x, backend.float_dtype)
+        y, _ = network.pass_forward(theta, stats, x, raw=raw)
+        return y if link in (None, self._output_link) else backend.apply(LINKS[link], y)
 
     def predict_label(self, x: Any, thresholds: Any = None, batch_size: int | None = None) -> Any:
         """Decisions: the class with the largest output (N,), or for a sigmoid link 1 where p > threshold, else 0.
@@ -530,7 +559,7 @@ def mlp(
 
     if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
         raise TypeError(f"sizes is a sequence of integers like [20, 50, 10], got {sizes!r}")
-    sizes = [count(n, "each of the sizes") for n in sizes]
+    sizes = [count(int(n) if isinstance(n, float) and n.is_integer() else n, "each of the sizes") for n in sizes]
     if len(sizes) < 2:
         raise ValueError(f"sizes needs at least the inputs and the outputs, got {sizes}")
     hidden = len(sizes) - 2

@@ -145,6 +145,8 @@ def cast(array: HostArray, dtype: str) -> HostArray:
     ...
     ValueError: 1e+300 at index 0 does not fit in float32. Scale the data or use dtype="float64".
     """
+    if array.dtype == dtype and array.flags.c_contiguous:
+        return array
     if array.dtype.kind not in "biuf":
         raise TypeError(f"expected real numbers, got an array of {array.dtype}")
     with np.errstate(over="ignore"):
@@ -162,8 +164,8 @@ def cast(array: HostArray, dtype: str) -> HostArray:
 
 def floating(dtype: str) -> str:
     """Check the name of a floating dtype."""
-    if dtype in ("float32", "float64"):
-        return dtype
+    if str(dtype) in ("float32", "float64"):
+        return str(dtype)
     if "16" in str(dtype):
         raise BackendError(f"dtype {dtype!r} is refused: the Array API standard has no 16-bit floats. Use 'float32'.")
     raise BackendError(f"dtype must be 'float32' or 'float64', got {dtype!r}")

@@ -69,8 +69,9 @@ def _numbers(array: HostArray, what: str, names: list[Any]) -> HostArray:
         except OverflowError:
             raise ValueError(f"{what} holds a number in {place} that does not fit in float64") from None
         except (TypeError, ValueError):
+            shown = element.item() if isinstance(element, np.flexible) else element
             raise ValueError(
-                f"could not convert string to float: {what} holds {element!r} in {place}. Encode text as numbers first."
+                f"could not convert string to float: {what} holds {shown!r} in {place}. Encode text as numbers first."
             ) from None
     raise ValueError(f"{what} cannot be read as numbers")
 
@@ -87,12 +88,14 @@ def check_finite(array: HostArray, what: str) -> None:
     """Raise for the first nan or infinity, with its place and how many there are."""
     if array.dtype.kind != "f" or array.size == 0:
         return
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum()):  # nan and infinity do not cancel; an overflow of the sum is looked into below
-            return
-    bad = ~np.isfinite(array)
-    if not bad.any():
+    if array.size > 10_000:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(array.sum()):  # nan and infinity do not cancel; if the sum overflows, look closer
+                return
+    good = np.isfinite(array)
+    if good.all():
         return
+    bad = ~good
     at = np.unravel_index(int(bad.argmax()), array.shape)
     place = _place(tuple(map(int, at)), [])
     raise ValueError(

@@ -5,6 +5,7 @@ Needs llvmlite (the extra `fast`). Where the BLAS cannot be reached by address, 
 
 import ctypes
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -35,10 +36,15 @@ class Compiler:
         self._machine = target.create_target_machine(cpu=cpu, features=features, opt=3)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
         self._known: dict[str, int] = {}
+        self._lock = threading.Lock()
         self._identity = f"{llvmlite.__version__} {llvm.llvm_version_info} {cpu} {features}"
 
     def addresses(self, functions: Mapping[str, str]) -> dict[str, int]:
         """Where the code of each named function lies."""
+        with self._lock:
+            return self._addresses(functions)
+
+    def _addresses(self, functions: Mapping[str, str]) -> dict[str, int]:
         new = {name: functions[name] for name in sorted(functions) if name not in self._known}
         if new:
             text = prelude() + "\n".join(new.values())
@@ -72,11 +78,7 @@ def compiler() -> Compiler:
 def _product_code(kind: str, integer: str) -> tuple[str, str]:
     """A call of cblas_?gemm (row-major, alpha 1, beta 0) as a function of a table of arguments."""
     name, code = f"gemm_{kind}_{integer}", Code()
-    fields = ["ptr", "i32", "i32", *[integer] * 3, "ptr", integer, "ptr", integer, "ptr"]
-    values = []
-    for i, field in enumerate(fields):
-        at = code.new(f"getelementptr i64, ptr %table, i64 {i}")
-        values.append(code.new(f"load {field}, ptr {at}"))
+    values = _table_values(code, ["ptr", "i32", "i32", *[integer] * 3, "ptr", integer, "ptr", integer, "ptr"])
     call, ta, tb, m, n, k, a, lda, b, ldb, out = values
     one, zero = "0x3FF0000000000000", "0x0000000000000000"
     code.do(
@@ -86,12 +88,19 @@ def _product_code(kind: str, integer: str) -> tuple[str, str]:
     return name, f"define void @{name}(ptr %table, ptr %scalars, ptr %list) {{\n{code.text}\n  ret void\n}}\n"
 
 
-def _copy_code() -> tuple[str, str]:
-    """A copy of bytes as a function of a table: target, source, size."""
-    code, values = Code(), []
-    for i, field in enumerate(("ptr", "ptr", "i64")):
+def _table_values(code: Code, fields: Sequence[str]) -> list[str]:
+    """The entries of a table of arguments."""
+    values = []
+    for i, field in enumerate(fields):
         at = code.new(f"getelementptr i64, ptr %table, i64 {i}")
         values.append(code.new(f"load {field}, ptr {at}"))
+    return values
+
+
+def _copy_code() -> tuple[str, str]:
+    """A copy of bytes as a function of a table: target, source, size."""
+    code = Code()
+    values = _table_values(code, ["ptr", "ptr", "i64"])
     code.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {values[0]}, ptr {values[1]}, i64 {values[2]}, i1 false)")
     declared = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
     return "copy", f"{declared}define void @copy(ptr %table, ptr %scalars, ptr %list) {{\n{code.text}\n  ret void\n}}\n"
@@ -157,9 +166,40 @@ class Program:
         addresses = compiler().addresses(functions)
         self._replay = _RUN(addresses["replay"])
         self._tables = [np.asarray(table, dtype=np.int64) for _, table in found]
-        entries = [(addresses[name], table.ctypes.data) if name else None for (name, _), table in
+        entries = [(addresses[name], address(table)) if name else None for (name, _), table in
                    zip(found, self._tables, strict=True)]  # fmt: skip
         self._segments = list(self._grouped(entries))
+        self._found: dict[str, list[tuple[HostArray, int]]] = {}
+        self._starts: dict[str, int] = {}
+        whole = len(self._segments) == 1 and isinstance(self._segments[0], np.ndarray)
+        self._whole = (address(self._segments[0]), self._segments[0].size // 2) if whole else None  # type: ignore[arg-type, union-attr]
+
+    def bind(self, name: str, array: HostArray) -> None:
+        """Put another array of the same shape and dtype in the place of the input `name`."""
+        old, new = self._starts.get(name) or address(self.arrays[name]), address(array)
+        for table, position in self._uses(name):
+            table[position] += new - old
+        self.arrays[name], self._starts[name] = array, new
+
+    def _uses(self, name: str) -> list[tuple[HostArray, int]]:
+        """Where the tables hold addresses within the input `name`."""
+        if name not in self._found:
+            self._found[name] = [
+                (table, i)
+                for table, call in zip(self._tables, self.plan.calls, strict=True)
+                for i, place in self._places(call)
+                if place.buffer == name and len(table)
+            ]
+        return self._found[name]
+
+    @staticmethod
+    def _places(call: Kernel | Product | Copy) -> list[tuple[int, Place]]:
+        """The positions in a call's table that hold addresses."""
+        if isinstance(call, Kernel):
+            return list(enumerate(emit(call).places, 2))
+        if isinstance(call, Copy):
+            return [(0, call.target), (1, call.source)]
+        return [(6, call.a), (8, call.b), (10, call.out)]
 
     def _call(self, call: Kernel | Product | Copy, functions: dict[str, str]) -> tuple[str, list[int]]:
         """The name of the function that does a call, "" if NumPy does it, and the function's table of arguments."""
@@ -198,7 +238,7 @@ class Program:
             yield np.asarray(run, dtype=np.int64)
 
     def _address(self, place: Place) -> int:
-        return int(self.arrays[place.buffer].ctypes.data) + place.offset
+        return address(self.arrays[place.buffer]) + place.offset
 
     def _product(self, call: Product) -> Callable[[], None]:
         a = self._view(call.a, call.dtype, (call.k, call.m) if call.transpose_a else (call.m, call.k))
@@ -211,21 +251,33 @@ class Program:
         count = shape[0] * shape[1] * np.dtype(dtype).itemsize
         return raw[place.offset : place.offset + count].view(dtype).reshape(shape)
 
+    def once(self) -> None:
+        """One step of a plan that has neither scalars nor a list of rows."""
+        if self._whole is not None:
+            self._replay(*self._whole, 0, 0, 0, 0, 1)
+        else:
+            self.run(np.zeros((1, 0)), np.zeros(0, np.int32), 0)
+
     def run(self, scalars: HostArray, rows: HostArray, batch: int) -> None:
         """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
         steps, width = scalars.shape
-        at, listed = scalars.ctypes.data, rows.ctypes.data
-        if len(self._segments) == 1 and isinstance(self._segments[0], np.ndarray):
-            calls = self._segments[0]
-            self._replay(calls.ctypes.data, calls.size // 2, at, width, listed, batch, steps)
+        at, listed = address(scalars), address(rows)
+        if self._whole is not None:
+            self._replay(*self._whole, at, width, listed, batch, steps)
             return
         for step in range(steps):
             for segment in self._segments:
                 if isinstance(segment, np.ndarray):
                     place = (at + 8 * width * step, width, listed + 4 * batch * step)
-                    self._replay(segment.ctypes.data, segment.size // 2, *place, batch, 1)
+                    self._replay(address(segment), segment.size // 2, *place, batch, 1)
                 else:
                     segment()
+
+
+def address(array: HostArray) -> int:
+    """Where an array begins in memory."""
+    start: int = array.__array_interface__["data"][0]
+    return start
 
 
 def _aligned(size: int) -> HostArray:

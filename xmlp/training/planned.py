@@ -1,6 +1,5 @@
 """The step as a plan: traced once per shape, replayed by machine code on arrays in place."""
 
-import copy
 import importlib.util
 import time
 from collections.abc import Iterator, Sequence
@@ -20,8 +19,7 @@ Array = Any
 def trace(step: Step, state: State, batch: Batch) -> Plan:
     """The plan of a step for arrays of these shapes."""
     tracer = Tracer()
-    network = copy.copy(step.network)
-    network.backend = TracingBackend(tracer, step.network.dtype)  # type: ignore[assignment]
+    network = step.network.on(TracingBackend(tracer, step.network.dtype))
 
     def symbol(name: str, array: Array) -> Tensor:
         return tracer.input(name, tuple(array.shape), str(array.dtype))

@@ -90,12 +90,12 @@ class Trainer:
         self.loss = losses.get(loss)
         self.optimizer = optimizers.get(optimizer)
         self.metrics = _metrics(metrics)
-        self.callbacks = list(callbacks)
+        self.callbacks = _callbacks(callbacks)
         self.seed = seeds.check_seed(seed)
         for name, value in (("l1", l1), ("l2", l2)):
-            if not 0 <= value < math.inf:
+            if not _is_number(value) or not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
-        if clip_norm is not None and not 0 < clip_norm < math.inf:
+        if clip_norm is not None and not (_is_number(clip_norm) and 0 < clip_norm < math.inf):
             raise ValueError(f"clip_norm must be a finite number > 0, got {clip_norm!r}")
         if on_nonfinite not in ("skip", "raise"):
             raise ValueError(unknown("on_nonfinite", on_nonfinite, ("skip", "raise")))
@@ -163,7 +163,7 @@ class Trainer:
         PlanError
             If the step uses an operation that cannot be planned; it then runs the plain way.
         """
-        network = self.network
+        network, batch_size = self.network, count(batch_size, "batch_size")
         x = np.zeros((batch_size, network.in_features), network.dtype)
         labels = self.loss.link == "softmax"
         y = np.zeros(batch_size, np.int32) if labels else np.zeros((batch_size, network.out_features), network.dtype)
@@ -222,6 +222,8 @@ class Trainer:
             If the loss of an epoch is not finite; the state before that epoch is restored.
         """
         epochs, batch_size = count(epochs, "epochs"), count(batch_size, "batch_size")
+        if not _is_number(validation_split):
+            raise ValueError(f"validation_split must be a number between 0 and 1, got {validation_split!r}")
         if validation_data is not None and validation_split:
             raise ValueError("give validation_data or validation_split, not both")
         validation = None
@@ -231,6 +233,8 @@ class Trainer:
                     "with an iterable of batches, weights come in the batches and validation_split has no rows"
                 )
             source: _Rows | _Stream = _Stream(x, self)
+        elif y is None:
+            raise ValueError("fit needs y, the targets of the rows of x; only an iterable of batches goes without")
         else:
             data, held = self._prepared(x, y, validation_split, sample_weight, class_weight)
             source = _Rows(data, batch_size, shuffle, self)
@@ -323,7 +327,7 @@ class Trainer:
         count = data.x.shape[0]
         for start in range(0, count, batch_size):
             rows = slice(start, min(start + batch_size, count))
-            y, _ = network.pass_forward(network.theta, network.stats, self._inputs.floats(data.x[rows, :]), raw=raw)
+            y = network.compute(data.x[rows, :], raw=raw)
             w = None if data.weights is None else data.weights[rows]
             t = data.y[rows] if data.y.ndim == 1 else data.y[rows, :]
             part, part_weight, _ = fused.parts(contexts.of(backend), y, t, w)
@@ -398,9 +402,11 @@ class Trainer:
             return base * (base.sum() / (present.sum() * counts[labels]))
         if isinstance(class_weight, str):
             raise ValueError(unknown("class_weight", class_weight, ("balanced",)))
+        if not isinstance(class_weight, Mapping):
+            raise TypeError(f'class_weight is a dict of label to weight or "balanced", got {class_weight!r}')
         if missing := set(np.unique(labels).tolist()) - set(class_weight):
             raise ValueError(f"class_weight has no weight for the label {min(missing)}")
-        return base * np.asarray([class_weight[k] for k in labels.tolist()], dtype=np.float64)
+        return base * host_array([class_weight[k] for k in labels.tolist()], "class_weight")
 
     def _call(self, event: str) -> None:
         for callback in self.callbacks:
@@ -468,9 +474,27 @@ def _warn_of_equal_units(network: Network) -> None:
                     )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _callbacks(wanted: Sequence[Any]) -> list[Any]:
+    if not isinstance(wanted, Iterable) or isinstance(wanted, type):
+        raise TypeError(f"callbacks is a sequence of objects, got {wanted!r}. Put it in a list.")
+    callbacks = list(wanted)
+    for callback in callbacks:
+        if isinstance(callback, type):
+            raise TypeError(
+                f"the callback is the class {callback.__name__}, not an instance: write {callback.__name__}()"
+            )
+    return callbacks
+
+
 def _metrics(wanted: Sequence[Any]) -> list[tuple[str, Any, str]]:
     if isinstance(wanted, str) or callable(wanted):
         wanted = [wanted]
+    if not isinstance(wanted, Iterable):
+        raise TypeError(f"metrics is a sequence of names and functions, got {wanted!r}")
     return [metrics.get(m) for m in wanted]
 
 
