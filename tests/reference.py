@@ -244,11 +244,14 @@ def _batch_norm(layer: Any, p: Any, s: Any, x: Array, at: Place) -> Array:
     return _normalized(x, *(_over(-2, x) if at.training else (s["mean"], s["var"])), layer, p)
 
 
+def parts(named: Mapping[str, Array], count: int) -> list[dict[str, Array]]:
+    """The arrays of each inner layer: "1.W" is the "W" of the second."""
+    return [{k.partition(".")[2]: v for k, v in named.items() if k.partition(".")[0] == str(i)} for i in range(count)]
+
+
 def _residual(layer: Any, p: Any, s: Any, x: Array, at: Place) -> Array:
-    parts = [
-        [{k[2:]: v for k, v in named.items() if k[0] == str(i)} for i in range(len(layer.layers))] for named in (p, s)
-    ]
-    return x + _chain(layer.layers, *parts, x, at)
+    count = len(layer.layers)
+    return x + _chain(layer.layers, parts(p, count), parts(s, count), x, at)
 
 
 _FORWARD: dict[str, Callable[[Any, Any, Any, Array, Place], Array]] = {

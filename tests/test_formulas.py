@@ -23,10 +23,8 @@ NAMES = [name for name, record in ACTIVATION_DB.items() if record.elementwise]
 SMOOTH = [name for name in NAMES if not ACTIVATION_DB[name].kinks]
 LOSS_FORMULAS = [name for name, record in LOSS_DB.items() if hasattr(record.loss, "formula")]
 MAX, MAX32 = np.finfo(np.float64).max, float(np.finfo(np.float32).max)
-SMALL, LARGE = (
-    np.asarray([5e-324, 1e-300, 1e-40, 1e-16, 1e-8, 1e-3]),
-    np.asarray([88, 89, 709, 710, 1e4, MAX32, MAX, np.inf]),
-)
+SMALL = np.asarray([5e-324, 1e-300, 1e-40, 1e-16, 1e-8, 1e-3])
+LARGE = np.asarray([88, 89, 709, 710, 1e4, MAX32, MAX, np.inf])
 GRID = np.concatenate([np.linspace(-12, 12, 97), SMALL, -SMALL, [20.0, -20.0, 30.0, -30.0]])
 EXTREMES = np.concatenate([GRID, LARGE, -LARGE])
 

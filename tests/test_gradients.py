@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Mode, require
-from reference import ACTIVATION_DB, LAYER_DB, LOSS_DB, OPTIMIZER_DB, forward, gradients, reduced
+from reference import ACTIVATION_DB, LAYER_DB, LOSS_DB, OPTIMIZER_DB, forward, gradients, parts, reduced
 from tolerances import check, relative, report  # noqa: F401  (a fixture)
 
 import xmlp
@@ -48,8 +48,8 @@ def network_of(
 
 def complex_step(
     network: Any, terms: Any, x: Any, training: bool, weights: Any, reduction: str
-) -> tuple[float, Any, Any]:
-    """Loss, dx and the gradients, nested as the network's parameters."""
+) -> tuple[Any, Any, Any]:
+    """The loss, dx, and the gradient in the order of `flat`."""
     names = [(i, name) for i, named in enumerate(network.parameters) for name in sorted(named)]
     keys = network.keys(**KEYS)
 
@@ -62,7 +62,7 @@ def complex_step(
 
     arrays = [x, *(network.parameters[i][name] for i, name in names)]
     dx, *found = gradients(loss, arrays)
-    return float(np.real(loss([x + 0j, *arrays[1:]]))), dx, found
+    return np.real(loss([x + 0j, *arrays[1:]])), dx, np.concatenate([g.ravel() for g in found])
 
 
 def flat(nested: Any) -> Any:
@@ -83,13 +83,12 @@ def test_gradient_is_that_of_the_complex_step(layers: str, loss: str, rng: np.ra
             value, dy = function.value_and_grad(outputs, given, sample_weight=weights)
             dx, grads = network.backward(caches, dy)
             true = complex_step(network, lambda p: record.terms(p, dense), x, training, weights, reduction)
-            check(goal, relative(value, true[0]), f"{case}: loss")
-            check(goal, relative(dx, true[1]), f"{case}: dx")
-            check(goal, relative(flat(grads), np.concatenate([g.ravel() for g in true[2]])), f"{case}: parameters")
+            found = [(value, "loss"), (dx, "dx"), (flat(grads), "parameters")]
             if not training:  # the way of a training step, where an output activation and its cross-entropy fuse
-                value, fused = network.value_and_grad(x, given, function, sample_weight=weights)
-                check(goal, relative(value, true[0]), f"{case}: fused loss")
-                check(goal, relative(flat(fused), flat(grads)), f"{case}: fused")
+                value, grads = network.value_and_grad(x, given, function, sample_weight=weights)
+                found += [(value, "fused loss"), (dx, "dx"), (flat(grads), "fused parameters")]
+            for (a, what), b in zip(found, [*true, *true], strict=False):
+                check(goal, relative(a, b), f"{case}: {what}")
 
 
 @pytest.mark.parametrize("layers", LAYER_DB)
@@ -101,17 +100,14 @@ def test_gradient_is_that_of_central_differences(layers: str, rng: np.random.Gen
         training, theta = LAYER_DB[layers].training, np.array(network.theta)
         u, v = rng.normal(size=x.shape), rng.normal(size=theta.shape)
 
-        def fake_loss(network: Any, x: Any, theta: Any, training: bool) -> float:
-            network.theta = theta
-            return np.sum(network.forward(x, training=training, **KEYS)[0] * dy)
-
-        numeric = fake_loss(network, x + h * u, theta + h * v, training) - fake_loss(
-            network, x - h * u, theta - h * v, training
-        )
+        values = []
+        for t in (h, -h):
+            network.theta = theta + t * v
+            values.append(np.sum(network.forward(x + t * u, training=training, **KEYS)[0] * dy))
         network.theta = theta
         dx, grads = network.backward(network.forward(x, training=training, **KEYS)[1], dy)
         size = np.linalg.norm(dx) + np.linalg.norm(grads.flat)
-        error = np.sum(dx * u) + grads.flat @ v - numeric / (2 * h)
+        error = np.sum(dx * u) + grads.flat @ v - (values[0] - values[1]) / (2 * h)
         check("gradient, float64, to central differences", abs(error) / size, f"{layers}, {activation}")
 
 
@@ -160,11 +156,8 @@ def torch_forward(layers: Any, params: Any, stats: Any, x: Any, training: bool) 
             case Standardize():
                 x = (x - s["mean"]) / s["scale"]
             case Residual():
-                inner = [
-                    [{k[2:]: v for k, v in named.items() if k[0] == str(i)} for i in range(len(layer.layers))]
-                    for named in (p, s)
-                ]
-                x = x + torch_forward(layer.layers, *inner, x, training)
+                count = len(layer.layers)
+                x = x + torch_forward(layer.layers, parts(p, count), parts(s, count), x, training)
             case Dropout():
                 assert not training or layer.rate == 0
             case _:
@@ -235,11 +228,8 @@ def test_a_hundred_steps_are_those_of_torch(
         value = trainer.step(x, y)
         check("gradient, float64, to torch", relative(value, loss.detach().numpy()), f"{optimizer}: loss")
     goal = "parameters after 100 steps, float64, to torch"
-    check(
-        goal,
-        relative(flat(network.parameters), flat([{k: a.detach() for k, a in p.items()} for p in params])),
-        optimizer,
-    )
+    true = flat([{k: a.detach() for k, a in named.items()} for named in params])
+    check(goal, relative(flat(network.parameters), true), optimizer)
     check(goal, relative(flat(network.statistics), flat(stats)), f"{optimizer}: statistics")
 
 
@@ -279,9 +269,9 @@ def test_one_row(layers: str, rng: np.random.Generator) -> None:
         network = network_of(layers, activation)
         outputs, caches = network.forward(x, training=training, **KEYS)
         dx, grads = network.backward(caches, dy)
-        _, true, found = complex_step(network, lambda p, dy=dy: p * dy, x, training, None, "sum")
+        _, true, found = complex_step(network, lambda p: p * dy, x, training, None, "sum")
         assert outputs.shape == (1, OUTPUTS)
-        error = np.max(np.abs(dx - true)), np.max(np.abs(flat(grads) - np.concatenate([g.ravel() for g in found])))
+        error = np.max(np.abs(dx - true)), np.max(np.abs(flat(grads) - found))
         check(
             "gradient, float64, to complex step",
             max(error) / max(1.0, np.max(np.abs(grads.flat))),

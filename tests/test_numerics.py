@@ -229,7 +229,7 @@ def test_float16_arrays_on_a_device_are_refused() -> None:
         network.predict(torch.ones(3, 2, dtype=torch.float16))
 
 
-def test_host_arrays_of_float16_are_computed_in_float32(rng: np.random.Generator) -> None:
+def test_host_arrays_of_float16_are_computed_in_float32() -> None:
     """2000 * 40 is inf in float16."""
     network = xmlp.Network([xmlp.layers.Dense(1, kernel_initializer=40.0)], 1)
     assert network.predict(np.asarray([[2000.0]], dtype=np.float16)) == 80000.0
@@ -252,9 +252,8 @@ def test_bytes_do_not_wrap_around(mode: Mode) -> None:
 def test_divergence_ends_the_epoch_and_restores_the_state(mode: Mode, loss: str, rng: np.random.Generator) -> None:
     x = rng.normal(size=(320, 4))
     y = rng.integers(3, size=320) if loss.startswith("softmax") else rng.integers(2, size=(320, 3))
-    network = xmlp.mlp([4, 16, 16, 3], normalization=None, backend=mode.backend("float32"), seed=1)
-    rates = {0: 1e-3}
-    optimizer = xmlp.optimizers.SGD(lambda step: rates.get(step // 10, 1e6), momentum=0.9)
+    network = xmlp.mlp([4, 16, 16, 3], backend=mode.backend("float32"), seed=1)
+    optimizer = xmlp.optimizers.SGD(lambda step: 1e-3 if step < 10 else 1e6, momentum=0.9)
     trainer = xmlp.Trainer(network, loss=loss, optimizer=optimizer)
     trainer.fit(x, y, epochs=1)
 
@@ -286,10 +285,7 @@ def test_a_step_without_a_finite_gradient_is_left_out_and_counted(rng: np.random
         trainer.fit(x, y, epochs=1, batch_size=2, shuffle=False)
     assert trainer.history["skipped"] == [1.0]
     assert trainer.steps == 8
-    other = xmlp.Trainer(trainer.network.to("numpy"), loss="squared_error", optimizer=trainer.optimizer, clip_norm=1.0)
-    other.network.theta = poisoned(rng, "skip")[0].network.theta
-    other.network.stats = poisoned(rng, "skip")[0].network.stats
-    good = np.delete(np.arange(16), [6, 7])
+    other, good = poisoned(rng, "skip")[0], np.delete(np.arange(16), [6, 7])
     other.fit(x[good], y[good], epochs=1, batch_size=2, shuffle=False)
     assert np.array_equal(trainer.network.theta, other.network.theta)
     assert np.array_equal(trainer.network.stats, other.network.stats)

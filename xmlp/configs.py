@@ -38,7 +38,12 @@ def to_json(value: Any) -> Json:
         return value
     if isinstance(value, (tuple, list)):
         return [to_json(v) for v in value]
+    if isinstance(value, activations.UserActivation):
+        return to_json(value.functions)
     if isinstance(value, Formula):
+        own = activations.ACTIVATIONS.get(value.name)
+        if own is not None and own != value.bind(**own.scalars if isinstance(own, Formula) else {}):
+            raise ValueError(f"the formula {value.name} cannot be saved: xmlp has another of that name. Rename it.")
         return {"activation": value.name, **{k: v for k, v in value.scalars.items() if v is not None}}
     if isinstance(value, activations.Softmax):
         return {"activation": value.name}
@@ -48,6 +53,8 @@ def to_json(value: Any) -> Json:
             f"{value!r} cannot be saved: it is not a frozen dataclass, a formula, a number or a string. "
             "Write it as a dataclass whose fields are its settings."
         )
+    if kind not in _NAMES and kind.__name__ in _CLASSES:
+        raise ValueError(f"the class {kind.__name__} cannot be saved: xmlp has another of that name. Rename it.")
     return {"type": _NAMES.get(kind, kind.__name__), **{f.name: to_json(getattr(value, f.name)) for f in fields(value)}}
 
 
@@ -73,7 +80,7 @@ def from_json(data: Json, custom: Mapping[str, Any] | None = None, _depth: int =
         return _activation(data["activation"], values, custom)
     name = data.get("type")
     known = {**_CLASSES, **{k: v for k, v in custom.items() if inspect.isclass(v)}}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise CheckpointError(_stranger("type", name, known))
     if "activation" in data:  # a field of that name, as in Dense
         values["activation"] = from_json(data["activation"], custom, _depth + 1)
@@ -85,7 +92,7 @@ def from_json(data: Json, custom: Mapping[str, Any] | None = None, _depth: int =
 
 def _activation(name: Any, scalars: dict[str, Any], custom: Mapping[str, Any]) -> Any:
     known = {**activations.ACTIVATIONS, **{k: v for k, v in custom.items() if not inspect.isclass(v)}}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise CheckpointError(_stranger("activation", name, known))
     function = activations.get(known[name])
     if not scalars:

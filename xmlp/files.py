@@ -19,9 +19,11 @@ from xmlp.errors import CheckpointError
 
 FORMAT = "xmlp-1"
 MAX_CONFIG = 1 << 20  # bytes of JSON
+MAX_HEADER = 4 * MAX_CONFIG  # bytes of a file's header, in which the configuration stands with every quote escaped
 MAX_FILE = 1 << 36  # bytes
 
 HostArray = np.ndarray[Any, Any]
+_DAMAGE = (KeyError, ValueError, TypeError, OverflowError, RecursionError, MemoryError)
 
 
 def write(path: str | os.PathLike[str], arrays: dict[str, HostArray], config: dict[str, Any]) -> None:
@@ -58,18 +60,20 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, 
         content = path.read_bytes()
         metadata = _metadata(content)
         tensors = safetensors.numpy.load(content)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
+    except (safetensors.SafetensorError, *_DAMAGE) as error:
         raise CheckpointError(f"{path} is not a safetensors file or is damaged: {error}") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(_other_format(path, metadata.get("format")))
     text = metadata.get("config", "")
     if len(text) > MAX_CONFIG:
         raise CheckpointError(f"{path}: the configuration takes {len(text)} bytes; the limit is {MAX_CONFIG}")
-    if metadata.get("sha256") != _digest(text, tensors):
-        raise CheckpointError(f"{path} is damaged: its checksum does not fit its content")
     try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        if metadata.get("sha256") != _digest(text, tensors):
+            raise CheckpointError(f"{path} is damaged: its checksum does not fit its content")
+        config = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    except CheckpointError:
+        raise
+    except _DAMAGE as error:
         raise CheckpointError(f"{path}: the configuration is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: the configuration is not a JSON object")
@@ -84,7 +88,9 @@ def _metadata(content: bytes) -> dict[str, str]:
     size = int.from_bytes(content[:8], "little")
     if len(content) < 8 or size > len(content) - 8:
         raise ValueError("the header is cut off")
-    header = json.loads(content[8 : 8 + size], object_pairs_hook=_once)
+    if size > MAX_HEADER:
+        raise ValueError(f"the header takes {size} bytes; the limit is {MAX_HEADER}")
+    header = json.loads(content[8 : 8 + size].decode(), object_pairs_hook=_once, parse_constant=_no_number)
     found = header.get("__metadata__", {}) if isinstance(header, dict) else None
     if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
         raise ValueError("the header holds no metadata")
@@ -93,8 +99,12 @@ def _metadata(content: bytes) -> dict[str, str]:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({k for k, _ in pairs}) < len(pairs):
-        raise ValueError("a key stands twice in the header")
+        raise ValueError("a key stands twice")
     return dict(pairs)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
 
 
 def _other_format(path: Path, found: str | None) -> str:

@@ -41,6 +41,9 @@ BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwi
 LINKS: dict[str, Any] = {"identity": identity, "sigmoid": sigmoid, "softmax": softmax}
 
 
+_FIELDS = ("layers", "in_features", "dtype", "seed", "link", "metadata")  # of a configuration
+
+
 class Caches(list[Any]):
     """What `Network.forward` keeps for `Network.backward`: one cache per layer."""
 
@@ -90,8 +93,14 @@ class Network:
         dtype: str = "float32",
         seed: int = 0,
     ):
+        self._describe(layers, in_features, backend_named(backend, dtype=dtype), seed)
+        self._theta = self.backend.from_host(self.layout.initial(self.seed))
+        self._stats = self.backend.from_host(self._stats_layout.initial(self.seed))
+
+    def _describe(self, layers: Sequence[Layer | str], in_features: int, backend: Backend, seed: int) -> None:
+        """Everything but the vectors: nothing here takes memory in proportion to the sizes of the layers."""
         in_features = count(in_features, "in_features")
-        self.backend = backend_named(backend, dtype=dtype)
+        self.backend = backend
         self.layers = chain_of(layers)
         self.in_features = in_features
         self.seed = seeds.check_seed(seed)
@@ -111,8 +120,6 @@ class Network:
         self._sites = [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
         self._body, self._output_link = _without_link(self.layers)
         self.link = self._output_link
-        self._theta = self.backend.from_host(self.layout.initial(self.seed))
-        self._stats = self.backend.from_host(self._stats_layout.initial(self.seed))
         self._planned = possible(self.backend)
         self._predictors: dict[tuple[str | None, bool], Predictor] = {}
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
@@ -439,17 +446,25 @@ class Network:
 
     def to(self, backend: str | Backend, *, dtype: str | None = None) -> "Network":
         """A copy on another backend."""
-        other = Network(
-            self.layers, self.in_features, backend=backend_named(backend, dtype=dtype or self.dtype), seed=self.seed
-        )
-        return other._with(
-            self.backend.to_host(self._theta), self.backend.to_host(self._stats), self.link, self.metadata
-        )
+        there = backend_named(backend, dtype=dtype or self.dtype)
+        return self._made(self.layers, self.in_features, there, self.seed, self.arrays(), self.link, self.metadata)
 
-    def _with(self, theta: Any, stats: Any, link: str, metadata: Mapping[str, Any]) -> "Network":
-        self.theta, self.stats = theta, stats
-        self.link, self.metadata = link, dict(metadata)
-        return self
+    @classmethod
+    def _made(
+        cls, layers: Any, in_features: int, backend: Backend, seed: int, arrays: Mapping[str, Any], link: str,
+        metadata: Mapping[str, Any],
+    ) -> "Network":  # fmt: skip
+        """A network of given vectors. Their sizes are compared before anything of the size is made."""
+        network = cls.__new__(cls)
+        network._describe(layers, in_features, backend, seed)
+        for name, layout in (("theta", network.layout), ("stats", network._stats_layout)):
+            if tuple(arrays[name].shape) != (layout.size,):
+                raise ValueError(f"the layers need {layout.size} numbers in {name}, got {tuple(arrays[name].shape)}")
+        network._theta = backend.zeros(network.layout.size)
+        network._stats = backend.zeros(network._stats_layout.size)
+        network.theta, network.stats = arrays["theta"], arrays["stats"]
+        network.link, network.metadata = link, dict(metadata)
+        return network
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to one safetensors file: parameters, statistics, configuration, metadata, checksum."""
@@ -475,23 +490,34 @@ class Network:
         cls, config: Mapping[str, Any], arrays: Mapping[str, Any], *, backend: str | Backend = "numpy",
         custom: Mapping[str, Any] | None = None,
     ) -> "Network":  # fmt: skip
-        """The network of `config()` and `arrays()`."""
+        """The network of `config()` and `arrays()`.
+
+        Raises
+        ------
+        CheckpointError
+            If they lack something, hold something else, or do not fit together.
+        """
+        for what, found, expected in (("configuration", config, _FIELDS), ("file", arrays, ("theta", "stats"))):
+            if missing := set(expected) - set(found):
+                raise CheckpointError(f"the {what} lacks {min(missing)!r}")
+            if strange := set(found) - set(expected):
+                raise CheckpointError(f"the {what} holds {min(map(str, strange))!r}, which does not belong there")
+        dtype, link = config["dtype"], config["link"]
+        if dtype not in ("float32", "float64") or any(str(a.dtype) != dtype for a in arrays.values()):
+            found = ", ".join(f"{name} of {a.dtype}" for name, a in arrays.items())
+            raise CheckpointError(f"the dtype of the network is {dtype!r}; the file holds {found}")
+        if not isinstance(link, str) or link not in LINKS:
+            raise CheckpointError(f"unknown link {link!r}")
+        if not isinstance(config["metadata"], dict):
+            raise CheckpointError(f"metadata is not an object but {type(config['metadata']).__name__}")
+        there = backend_named(backend, dtype=dtype)
         try:
             layers = configs.from_json(config["layers"], custom)
-            network = cls(
-                layers,
-                config["in_features"],
-                backend=backend_named(backend, dtype=config["dtype"]),
-                seed=config["seed"],
-            )
-            if config["link"] not in LINKS:
-                raise CheckpointError(f"unknown link {config['link']!r}")
-            return network._with(arrays["theta"], arrays["stats"], config["link"], dict(config["metadata"]))
+            in_features, seed = config["in_features"], config["seed"]
+            return cls._made(layers, in_features, there, seed, arrays, link, config["metadata"])
         except CheckpointError:
             raise
-        except KeyError as error:
-            raise CheckpointError(f"the file lacks {error}") from error
-        except (TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise CheckpointError(f"the file does not describe a network: {error}") from error
 
 

@@ -94,7 +94,10 @@ CASES = {
     "empty model": (("evaluate", "empty.csv"), "is not a safetensors file or is damaged"),
     "folder as a model": (("predict", "folder", "good.csv"), "folder is not a regular file"),
     "model of another program": (("evaluate", "own.safetensors"), "was not written by `xmlp train`"),
-    "backend of evaluate": (("evaluate", "price.safetensors", "good.csv", "--backend", "nunpy"), "error: unknown backend"),
+    "backend of evaluate": (
+        ("evaluate", "price.safetensors", "good.csv", "--backend", "nunpy"),
+        "error: unknown backend",
+    ),
     "evaluate without data": (("evaluate", "price.safetensors"), "give a CSV file with the column 'price'"),
     "evaluate without the target": (("evaluate", "price.safetensors", "features.csv"), "unknown column 'price'"),
     "evaluate an unknown class": (

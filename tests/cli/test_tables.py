@@ -8,6 +8,8 @@ import pytest
 from cli.command import HUES, houses, read_csv, run, table
 
 import xmlp
+from xmlp.cli.jobs import Job, Rows
+from xmlp.data import Column, TableSchema
 from xmlp.errors import CheckpointError
 
 
@@ -26,6 +28,18 @@ def test_a_regression_predicts_in_the_targets_unit(shelf):
     assert predicted.keys() == {"prediction"}
     errors = np.asarray(predicted["prediction"], float) - columns["price"]
     assert np.abs(errors).max() < 0.02 * np.mean(columns["price"])
+
+
+def test_standardised_predictions_are_turned_back_by_the_last_layer(rng):
+    schema = TableSchema("y", "regression", (), (Column("a"), Column("b")))
+    x, y = rng.normal(size=(20, 2)), rng.normal(size=20) * 300 + 7000
+    network = xmlp.mlp([2, 3, 1], "tanh", dtype="float64")
+    network.theta = rng.normal(size=network.theta.shape)
+    job, before = Job("test", schema, Rows(x, y), None), network.predict(x)
+    _, standardised = job.standardized(job.train)
+    assert (standardised.mean(), standardised.std()) == pytest.approx((0, 1), abs=1e-12)
+    job.finish(network)
+    assert network.predict(x) == pytest.approx(before * y.std() + y.mean(), rel=1e-12)
 
 
 def test_a_linear_network_finds_the_linear_law(here):

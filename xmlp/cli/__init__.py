@@ -1,6 +1,7 @@
 """The command `xmlp`: thin over the Python API. What a user does wrong is one line on stderr and never a traceback."""
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -50,12 +51,13 @@ class Commands(click.Group):
             super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:  # whoever reads the output has seen enough
-            _drop_output()
             ctx.exit(141)
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by who started this process
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(*args, **{**settings, "standalone_mode": False})
@@ -67,10 +69,6 @@ class Commands(click.Group):
                 traceback.print_exception(error)
             click.echo(f"error: {_message(error)}", err=True)
             code = 2
-            try:
-                sys.stdout.flush()
-            except OSError:
-                _drop_output()
         sys.exit(code or 0)
 
 
@@ -87,13 +85,6 @@ def _message(error: BaseException) -> str:
     elif isinstance(error, MemoryError):
         text = f"not enough memory: {text or 'an allocation failed'}. Use smaller layers or batches."
     return " ".join(map(shown, text.splitlines())) or type(error).__name__
-
-
-def _drop_output() -> None:
-    """Send what is still to be written nowhere, so that closing stdout does not fail a second time."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
 
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings=_SETTINGS, epilog=_EXAMPLES)

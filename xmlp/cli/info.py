@@ -66,7 +66,7 @@ def _version(package: str) -> str:
 
 def _blas() -> str:
     import numpy  # noqa: F401  threadpoolctl sees only what is loaded
-    import threadpoolctl  # type: ignore[import-untyped]
+    import threadpoolctl
 
     pools = [pool for pool in threadpoolctl.threadpool_info() if pool.get("user_api") == "blas"]
     return ", ".join(f"{p['internal_api']} {p['version']}, threads: {p['num_threads']}" for p in pools) or "unknown"

@@ -50,7 +50,9 @@ class Recipe:
 
 
 TABLE = Recipe()
-DIGITS = Recipe(hidden=(256,), dropout=0.2, epochs=40, batch_size=64, validation=0.1)
+DIGITS = Recipe(
+    hidden=(256, 256), dropout=0.4, normalization="batch", lr=1e-2, weight_decay=0.2, batch_size=64, validation=0.1
+)
 _SCHEDULES: dict[str, Any] = {"constant": None, "onecycle": schedules.OneCycle, "cosine": schedules.Cosine}
 
 

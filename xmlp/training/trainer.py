@@ -306,10 +306,10 @@ class Trainer:
     def _snapshot(self) -> tuple[Any, ...]:
         xp = self.network.backend.xp
         copies = [xp.asarray(a, copy=True) for a in (self.network.theta, self.network.stats)]
-        return self.steps, *copies, {n: xp.asarray(a, copy=True) for n, a in self._slots.items()}
+        return self.steps, self.network.link, *copies, {n: xp.asarray(a, copy=True) for n, a in self._slots.items()}
 
     def _restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.steps, theta, stats, slots = snapshot
+        self.steps, self.network.link, theta, stats, slots = snapshot
         self._commit(State(theta, slots, stats, ()))
 
     # --- measuring ----------------------------------------------------------------------------------------------------
@@ -399,7 +399,7 @@ class Trainer:
         if class_weight == "balanced":
             counts = np.bincount(labels, weights=base)
             present = counts > 0
-            return base * (base.sum() / (present.sum() * counts[labels]))
+            return base * (base.sum() / (present.sum() * np.where(present, counts, 1.0)))[labels]
         if isinstance(class_weight, str):
             raise ValueError(unknown("class_weight", class_weight, ("balanced",)))
         if not isinstance(class_weight, Mapping):
