@@ -41,10 +41,12 @@ def to_json(value: Any) -> Json:
     if isinstance(value, activations.UserActivation):
         return to_json(value.functions)
     if isinstance(value, Formula):
+        given = {k: v for k, v in value.scalars.items() if v is not None}
         own = activations.ACTIVATIONS.get(value.name)
-        if own is not None and own != value.bind(**own.scalars if isinstance(own, Formula) else {}):
+        if own is not None and (not isinstance(own, Formula) or own.scalars.keys() != value.scalars.keys()
+                                or own.bind(**given) != value):  # fmt: skip
             raise ValueError(f"the formula {value.name} cannot be saved: xmlp has another of that name. Rename it.")
-        return {"activation": value.name, **{k: v for k, v in value.scalars.items() if v is not None}}
+        return {"activation": value.name, **given}
     if isinstance(value, activations.Softmax):
         return {"activation": value.name}
     kind = type(value)

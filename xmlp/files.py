@@ -37,7 +37,7 @@ def write(path: str | os.PathLike[str], arrays: dict[str, HostArray], config: di
     # safetensors writes the memory of strided arrays as it lies, so copies in C order
     tensors = {name: np.array(a, order="C", copy=True) for name, a in arrays.items()}
     metadata = {"format": FORMAT, "config": text, "sha256": _digest(text, tensors)}
-    _replace(Path(path), safetensors.numpy.save(tensors, metadata=metadata))
+    _replace(Path(path), _ordered(safetensors.numpy.save(tensors, metadata=metadata)))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, Any]]:
@@ -81,6 +81,14 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, 
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
     return tensors, config
+
+
+def _ordered(content: bytes) -> bytes:
+    """The same file with its header in alphabetical order: safetensors writes the metadata in a random one."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the arrays are aligned
+    return b"".join((len(header).to_bytes(8, "little"), header, memoryview(content)[start:]))
 
 
 def _metadata(content: bytes) -> dict[str, str]:

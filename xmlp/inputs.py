@@ -49,8 +49,8 @@ class Inputs:
                 return self.backend.xp.from_dlpack(array)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:  # a dtype or layout that one lacks
             raise TypeError(
-                f"{what} is an array of {library} ({array.dtype}) that {self.backend.name} cannot share: {str(error).rstrip('.')}. "
-                "Pass a NumPy array."
+                f"{what} is an array of {library} ({array.dtype}) that {self.backend.name} cannot share: "
+                f"{str(error).rstrip('.')}. Pass a NumPy array."
             ) from error
         raise TypeError(
             f"{what} is an array of {library}, the network computes with {self.backend.name} on {self.backend.device}. "

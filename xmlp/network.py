@@ -504,8 +504,8 @@ class Network:
                 raise CheckpointError(f"the {what} holds {min(map(str, strange))!r}, which does not belong there")
         dtype, link = config["dtype"], config["link"]
         if dtype not in ("float32", "float64") or any(str(a.dtype) != dtype for a in arrays.values()):
-            found = ", ".join(f"{name} of {a.dtype}" for name, a in arrays.items())
-            raise CheckpointError(f"the dtype of the network is {dtype!r}; the file holds {found}")
+            kinds = ", ".join(f"{name} of {a.dtype}" for name, a in arrays.items())
+            raise CheckpointError(f"the dtype of the network is {dtype!r}; the file holds {kinds}")
         if not isinstance(link, str) or link not in LINKS:
             raise CheckpointError(f"unknown link {link!r}")
         if not isinstance(config["metadata"], dict):
@@ -585,7 +585,7 @@ def mlp(
 
     if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
         raise TypeError(f"sizes is a sequence of integers like [20, 50, 10], got {sizes!r}")
-    sizes = [count(int(n) if isinstance(n, float) and n.is_integer() else n, "each of the sizes") for n in sizes]
+    sizes = [count(_whole(n), "each of the sizes") for n in sizes]
     if len(sizes) < 2:
         raise ValueError(f"sizes needs at least the inputs and the outputs, got {sizes}")
     hidden = len(sizes) - 2
@@ -606,6 +606,11 @@ def mlp(
         layers += after
     layers.append(Dense(sizes[-1], activation=output_activation))
     return Network(layers, sizes[0], backend=backend, dtype=dtype, seed=seed)
+
+
+def _whole(value: Any) -> Any:
+    """3.0 as 3; all else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def load(

@@ -38,7 +38,7 @@ def read(tmp_path):
 def test_every_type_and_shape_comes_back_in_native_order(read, kind, shape, packed):
     expected = (np.arange(np.prod(shape)) * 3 - 7).astype(kind).reshape(shape)
     data = idx(expected)
-    got = read(gzip.compress(data) if packed else data)
+    got = read(gzip.compress(data, mtime=0) if packed else data)
     assert got.dtype == np.dtype(kind)
     assert got.dtype.isnative
     np.testing.assert_array_equal(got, expected)
@@ -47,7 +47,7 @@ def test_every_type_and_shape_comes_back_in_native_order(read, kind, shape, pack
 def test_gzip_is_told_by_content_and_not_by_name(tmp_path):
     data = idx(np.arange(3, dtype=np.uint8))
     (tmp_path / "plain.gz").write_bytes(data)
-    (tmp_path / "packed").write_bytes(gzip.compress(data))
+    (tmp_path / "packed").write_bytes(gzip.compress(data, mtime=0))
     assert (
         read_idx(str(tmp_path / "plain.gz")).tolist() == read_idx(tmp_path / "packed").tolist() == [0, 1, 2]
     )
@@ -69,13 +69,13 @@ GOOD = idx(np.arange(6, dtype=np.uint8).reshape(2, 3))
         (GOOD[:10], "expected 2 sizes of 4 bytes in the header, got 6 bytes"),
         (GOOD[:-1], r"expected 6 bytes of data for \(2, 3\) uint8, got 5"),
         (GOOD + b"\0", r"expected the file to end after \(2, 3\) uint8"),
-        (gzip.compress(GOOD[:-1]), "got 5"),
-        (gzip.compress(GOOD + b"\0"), "expected the file to end"),
-        (gzip.compress(GOOD)[:-1], "expected a whole gzip file"),
-        (gzip.compress(GOOD)[:5], "expected a whole gzip file"),
-        (gzip.compress(GOOD) + b"!", "expected a whole gzip file"),
-        (gzip.compress(GOOD)[:-5] + b"\0" + gzip.compress(GOOD)[-4:], "expected a whole gzip file"),
-        (gzip.compress(GOOD)[:12] + b"\xff\xff\xff" + gzip.compress(GOOD)[15:], "expected a whole gzip file"),
+        (gzip.compress(GOOD[:-1], mtime=0), "got 5"),
+        (gzip.compress(GOOD + b"\0", mtime=0), "expected the file to end"),
+        (gzip.compress(GOOD, mtime=0)[:-1], "expected a whole gzip file"),
+        (gzip.compress(GOOD, mtime=0)[:5], "expected a whole gzip file"),
+        (gzip.compress(GOOD, mtime=0) + b"!", "expected a whole gzip file"),
+        (gzip.compress(GOOD, mtime=0)[:-5] + b"\0" + gzip.compress(GOOD, mtime=0)[-4:], "expected a whole gzip file"),
+        (gzip.compress(GOOD, mtime=0)[:12] + b"\xff\xff\xff" + gzip.compress(GOOD, mtime=0)[15:], "expected a whole gzip file"),
     ],
 )
 def test_what_is_not_idx_is_refused_in_words(read, data, words):
