@@ -153,7 +153,8 @@ def main():
     found = [
         f"{n} {metadata.version(n)}" for n in names if importlib.util.find_spec(n.replace("scikit-learn", "sklearn"))
     ]
-    stamp = f"{date.today()}, {os.cpu_count()} cores, {processor()}, Python {platform.python_version()}, {', '.join(found)}."
+    machine = f"{os.cpu_count()} cores, {processor()}, Python {platform.python_version()}"
+    stamp = f"{date.today()}, {machine}, {', '.join(found)}."
     text = "\n\n".join([stamp, *parts])
     print(text)
     if a.write:

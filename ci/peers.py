@@ -15,6 +15,7 @@ import json
 import os
 import resource
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +43,7 @@ def load(name):
 def he_weights(sizes, seed):
     rng = np.random.default_rng(seed)
     return [
-        ((rng.standard_normal((i, o)) * np.sqrt(2 / i)).astype("f4"), np.zeros(o, "f4"))
-        for i, o in zip(sizes, sizes[1:], strict=False)
+        ((rng.standard_normal((i, o)) * np.sqrt(2 / i)).astype("f4"), np.zeros(o, "f4")) for i, o in pairwise(sizes)
     ]
 
 
@@ -53,7 +53,7 @@ def batches(rows, size, seed):
 
 
 def products(a, x, y):
-    rng, layers = np.random.default_rng(0), list(zip(a.sizes, a.sizes[1:], strict=False))
+    rng, layers = np.random.default_rng(0), list(pairwise(a.sizes))
     w, g = ([rng.random(s, dtype="f4") for s in layers] for _ in range(2))
     h, d, back = ([rng.random((a.batch, n), dtype="f4") for n in a.sizes] for _ in range(3))
 

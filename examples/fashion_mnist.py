@@ -1,6 +1,6 @@
 """Fashion-MNIST: 60,000 pictures of 28 x 28 bytes, ten kinds of clothes.
 
-    python fashion_mnist.py [--rows 60000] [--epochs 8] [--backend numpy]
+python fashion_mnist.py [--rows 60000] [--epochs 8] [--backend numpy]
 """
 
 import argparse

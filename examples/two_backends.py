@@ -1,6 +1,6 @@
 """The same training on two backends: the same weights to start from, the same batches, the same dropout masks.
 
-    python two_backends.py [BACKEND BACKEND]      numpy and array-api-strict by default; cupy where there is a device
+python two_backends.py [BACKEND BACKEND]      numpy and array-api-strict by default; cupy where there is a device
 """
 
 import sys

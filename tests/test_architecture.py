@@ -29,7 +29,9 @@ LEVELS = [
     {"cli"},
     {"__main__"},
 ]
-LIBRARIES_ALLOWED = ("backends", "initializers", "data", "files", "predicting", "testing", "training", "metrics", "estimators", "cli")
+LIBRARIES_ALLOWED = (
+    "backends", "initializers", "data", "files", "predicting", "testing", "training", "metrics", "estimators", "cli",
+)  # fmt: skip
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "sklearn"}
 
 

@@ -66,9 +66,7 @@ def test_weights_count_as_repetitions():
 
 
 def test_zero_by_zero_is_zero():
-    assert (
-        metrics.precision([1, 1], [0, 0]) == metrics.recall([0, 0], [1, 1]) == metrics.f1([0, 0], [0, 0]) == 0
-    )
+    assert metrics.precision([1, 1], [0, 0]) == metrics.recall([0, 0], [1, 1]) == metrics.f1([0, 0], [0, 0]) == 0
     assert metrics.precision([[0, 0]], [[0, 0]], average="micro") == 0
     assert metrics.recall([[0, 0]], [[1, 0]], average="weighted") == 0
 
@@ -93,9 +91,7 @@ def test_many_rows_are_counted_in_blocks():
     assert matrix.sum() == 200_000
     np.testing.assert_array_equal(matrix, np.histogram2d(t, p, bins=7)[0])
     assert metrics.accuracy(t, p) == 160_000 / 200_000
-    np.testing.assert_allclose(
-        metrics.recall(t, p, average=None), np.diag(matrix) / matrix.sum(axis=1), rtol=1e-15
-    )
+    np.testing.assert_allclose(metrics.recall(t, p, average=None), np.diag(matrix) / matrix.sum(axis=1), rtol=1e-15)
 
 
 def test_regression_by_hand():
@@ -145,9 +141,7 @@ def test_sums_are_made_in_float64():
     assert metrics.mae(t, p) == pytest.approx(float(np.float32(0.1)), rel=1e-13)
 
 
-@pytest.mark.parametrize(
-    "kind", ["bool", "uint8", "int32", "float32", "list", "column", "read-only", "mixed"]
-)
+@pytest.mark.parametrize("kind", ["bool", "uint8", "int32", "float32", "list", "column", "read-only", "mixed"])
 def test_labels_of_any_kind_are_taken(kind):
     def convert(a, last=False):
         if kind == "list":
@@ -175,9 +169,7 @@ def test_arrays_of_other_libraries_are_taken(library):
         assert type(result) is float
     assert metrics.confusion_matrix(t, p).tolist() == [[4, 1], [3, 4]]
     for metric in BY_VALUES:
-        result = metric(
-            xp.asarray([1.0, 2.0, 4.0]), xp.asarray([1.0, 2.0, 3.0]), sample_weight=xp.asarray([1, 1, 2])
-        )
+        result = metric(xp.asarray([1.0, 2.0, 4.0]), xp.asarray([1.0, 2.0, 3.0]), sample_weight=xp.asarray([1, 1, 2]))
         assert result == metric(np.array([1.0, 2, 4]), np.array([1.0, 2, 3]), sample_weight=[1, 1, 2])
         assert type(result) is float
 
@@ -235,9 +227,7 @@ def test_labels_out_of_range_are_refused(metric):
 
 @pytest.mark.parametrize("metric", BY_LABELS[1:4])
 def test_a_matrix_of_labels_holds_0_and_1(metric):
-    with pytest.raises(
-        ValueError, match=r"targets: expected 0 and 1 in a matrix of labels \(1, 2\), got 0 to 2"
-    ):
+    with pytest.raises(ValueError, match=r"targets: expected 0 and 1 in a matrix of labels \(1, 2\), got 0 to 2"):
         metric([[0, 2]], [[0, 1]])
     with pytest.raises(ValueError, match=r"unknown average 'macr'. Did you mean 'macro'"):
         metric([0, 1], [0, 1], average="macr")
@@ -332,13 +322,9 @@ def test_agreement_with_scikit_learn_elsewhere(weighted):
             sk.confusion_matrix(a, b, sample_weight=w),
             rtol=1e-13,
         )
-        assert metrics.accuracy(a, b, sample_weight=w) == pytest.approx(
-            sk.accuracy_score(a, b, sample_weight=w)
-        )
+        assert metrics.accuracy(a, b, sample_weight=w) == pytest.approx(sk.accuracy_score(a, b, sample_weight=w))
         a, b = rng.integers(0, 2, (2, 100, 3))
-        assert metrics.accuracy(a, b, sample_weight=w) == pytest.approx(
-            sk.accuracy_score(a, b, sample_weight=w)
-        )
+        assert metrics.accuracy(a, b, sample_weight=w) == pytest.approx(sk.accuracy_score(a, b, sample_weight=w))
 
 
 @settings(max_examples=150, deadline=None)
@@ -353,9 +339,7 @@ def test_counts_obey_their_definition(rows):
     for c, (precision, recall, f1) in enumerate(
         zip(*(m(t, p, average=None, sample_weight=w) for m in BY_LABELS[1:4]), strict=True)
     ):
-        tp, fp, fn = (
-            int(w[rows].sum()) for rows in ((t == c) & (p == c), (t != c) & (p == c), (t == c) & (p != c))
-        )
+        tp, fp, fn = (int(w[rows].sum()) for rows in ((t == c) & (p == c), (t != c) & (p == c), (t == c) & (p != c)))
         assert precision == (tp / (tp + fp) if tp + fp else 0)
         assert recall == (tp / (tp + fn) if tp + fn else 0)
         assert f1 == (2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0)

@@ -173,7 +173,7 @@ def test_a_full_disk_behind_stdout_is_an_error(shelf, start, args):
         process = start(*args.split(), stdout=full, cwd=shelf)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert re.fullmatch(r"error: .*No space left on device.*\n", err)
+    assert re.fullmatch("error: No space left on device\n", err)
 
 
 @posix

@@ -287,6 +287,4 @@ def test_what_is_written_reads_back_but_for_the_apostrophe(rows):
     for name, cells in (("left", left), ("right", right)):
         for got, cell in zip(table.columns[name], cells, strict=True):
             assert got in (cell, f"'{cell}")
-            assert csvfile.number(got) is not None or not got.startswith(
-                ("=", "+", "-", "@", "\t", "\r", "\n")
-            )
+            assert csvfile.number(got) is not None or not got.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))

@@ -16,9 +16,7 @@ CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
 def idx(array, code=None, shape=None):
     shape = array.shape if shape is None else shape
-    header = bytes([0, 0, code or CODES[array.dtype.str[1:]], len(shape)]) + struct.pack(
-        f">{len(shape)}I", *shape
-    )
+    header = bytes([0, 0, code or CODES[array.dtype.str[1:]], len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
@@ -48,12 +46,11 @@ def test_gzip_is_told_by_content_and_not_by_name(tmp_path):
     data = idx(np.arange(3, dtype=np.uint8))
     (tmp_path / "plain.gz").write_bytes(data)
     (tmp_path / "packed").write_bytes(gzip.compress(data, mtime=0))
-    assert (
-        read_idx(str(tmp_path / "plain.gz")).tolist() == read_idx(tmp_path / "packed").tolist() == [0, 1, 2]
-    )
+    assert read_idx(str(tmp_path / "plain.gz")).tolist() == read_idx(tmp_path / "packed").tolist() == [0, 1, 2]
 
 
 GOOD = idx(np.arange(6, dtype=np.uint8).reshape(2, 3))
+PACKED = gzip.compress(GOOD, mtime=0)  # without the time, which would name the tests
 
 
 @pytest.mark.parametrize(
@@ -71,11 +68,11 @@ GOOD = idx(np.arange(6, dtype=np.uint8).reshape(2, 3))
         (GOOD + b"\0", r"expected the file to end after \(2, 3\) uint8"),
         (gzip.compress(GOOD[:-1], mtime=0), "got 5"),
         (gzip.compress(GOOD + b"\0", mtime=0), "expected the file to end"),
-        (gzip.compress(GOOD, mtime=0)[:-1], "expected a whole gzip file"),
-        (gzip.compress(GOOD, mtime=0)[:5], "expected a whole gzip file"),
-        (gzip.compress(GOOD, mtime=0) + b"!", "expected a whole gzip file"),
-        (gzip.compress(GOOD, mtime=0)[:-5] + b"\0" + gzip.compress(GOOD, mtime=0)[-4:], "expected a whole gzip file"),
-        (gzip.compress(GOOD, mtime=0)[:12] + b"\xff\xff\xff" + gzip.compress(GOOD, mtime=0)[15:], "expected a whole gzip file"),
+        (PACKED[:-1], "expected a whole gzip file"),
+        (PACKED[:5], "expected a whole gzip file"),
+        (PACKED + b"!", "expected a whole gzip file"),
+        (PACKED[:-5] + b"\0" + PACKED[-4:], "expected a whole gzip file"),
+        (PACKED[:12] + b"\xff\xff\xff" + PACKED[15:], "expected a whole gzip file"),
     ],
 )
 def test_what_is_not_idx_is_refused_in_words(read, data, words):
@@ -84,14 +81,10 @@ def test_what_is_not_idx_is_refused_in_words(read, data, words):
 
 
 def test_two_gzip_members_are_one_file(read):
-    np.testing.assert_array_equal(
-        read(gzip.compress(GOOD[:7]) + gzip.compress(GOOD[7:])), [[0, 1, 2], [3, 4, 5]]
-    )
+    np.testing.assert_array_equal(read(gzip.compress(GOOD[:7]) + gzip.compress(GOOD[7:])), [[0, 1, 2], [3, 4, 5]])
 
 
-@pytest.mark.parametrize(
-    "shape", [(2**32 - 1,) * 32, (2**31, 2**31, 4), (0, 2**32 - 1, 2**32 - 1, 2**32 - 1)]
-)
+@pytest.mark.parametrize("shape", [(2**32 - 1,) * 32, (2**31, 2**31, 4), (0, 2**32 - 1, 2**32 - 1, 2**32 - 1)])
 def test_an_overflowing_product_of_sizes_is_refused(read, shape):
     with pytest.raises(DataError, match="expected at most 1073741824 bytes"):
         read(idx(np.zeros(0, np.uint8), shape=shape))
@@ -154,9 +147,7 @@ FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCh
 
 @FUZZ
 @given(
-    start=st.sampled_from(
-        [b"", b"\0\0", b"\0\0\x08\x01", b"\0\0\x0d\x02\0\0\0\1", b"\x1f\x8b", b"\x1f\x8b\x08\0"]
-    ),
+    start=st.sampled_from([b"", b"\0\0", b"\0\0\x08\x01", b"\0\0\x0d\x02\0\0\0\1", b"\x1f\x8b", b"\x1f\x8b\x08\0"]),
     rest=st.binary(max_size=64),
 )
 def test_any_bytes_are_read_or_refused(tmp_path, start, rest):
@@ -166,7 +157,7 @@ def test_any_bytes_are_read_or_refused(tmp_path, start, rest):
 @FUZZ
 @given(data=st.data(), packed=st.booleans())
 def test_a_damaged_file_is_read_or_refused(tmp_path, data, packed):
-    content = bytearray(gzip.compress(GOOD, mtime=0) if packed else GOOD)
+    content = bytearray(PACKED if packed else GOOD)
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     del content[data.draw(st.integers(0, len(content))) or len(content) :]

@@ -72,9 +72,7 @@ def test_one_deviating_row_is_not_lost():
     assert max(relative_errors(x)) < 1e-15
 
 
-@pytest.mark.parametrize(
-    "dtype", ["bool", "uint8", "int16", "int64", "uint64", "float16", "float32", "float64", ">f8"]
-)
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int64", "uint64", "float16", "float32", "float64", ">f8"])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_real_dtypes_and_orders_give_the_result_of_float64(dtype, order):
     x = np.asarray(np.random.default_rng(2).integers(0, 200, (513, 5)).astype(dtype), order=order)

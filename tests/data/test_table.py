@@ -19,9 +19,7 @@ def table(text, name="t.csv"):
 def column_table(*cells, target=None):
     """One column x and a target, without the rules of CSV between."""
     n = len(cells)
-    return Table(
-        "t.csv", {"x": list(cells), "y": target or ["a", "b"] * (n // 2) + ["a"] * (n % 2)}, range(2, n + 2)
-    )
+    return Table("t.csv", {"x": list(cells), "y": target or ["a", "b"] * (n // 2) + ["a"] * (n % 2)}, range(2, n + 2))
 
 
 HOUSES = """area,heating,rooms,price
@@ -121,9 +119,7 @@ def test_a_column_without_any_value_is_refused():
 def test_a_thousand_categories_and_no_more():
     names = [f"id{i}" for i in range(1001)]
     assert TableSchema.learn(column_table(*names[:1000]), "y").in_features == 1000
-    with pytest.raises(
-        DataError, match=r"column 'x': 1001 categories, more than 1000.*identifier.*'id0' in line 2 is"
-    ):
+    with pytest.raises(DataError, match=r"column 'x': 1001 categories, more than 1000.*identifier.*'id0' in line 2 is"):
         TableSchema.learn(column_table(*names), "y")
     with pytest.raises(DataError, match=r"'oops' in line 5 is none"):
         TableSchema.learn(column_table("1", "2", "?", "oops", *map(str, range(3, 1100))), "y")
@@ -306,9 +302,7 @@ def test_json_that_is_not_a_schema_is_refused(path, value):
 
 
 def test_json_of_an_unknown_task_is_refused():
-    with pytest.raises(
-        ValueError, match=r"^table schema: the task is 'ranking', not one of classification, reg"
-    ):
+    with pytest.raises(ValueError, match=r"^table schema: the task is 'ranking', not one of classification, reg"):
         TableSchema.from_json({**SCHEMAS[0].to_json(), "task": "ranking"})
 
 

@@ -80,8 +80,8 @@ def _message(error: BaseException) -> str:
         text += f"{'' if text.endswith(('.', '?', ')')) else '.'} See {where} --help."
     elif isinstance(error, click.ClickException):
         text = error.format_message()
-    elif isinstance(error, OSError) and error.strerror and error.filename is not None:
-        text = f"{error.strerror}: {os.fsdecode(error.filename)}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror + ("" if error.filename is None else f": {os.fsdecode(error.filename)}")
     elif isinstance(error, MemoryError):
         text = f"not enough memory: {text or 'an allocation failed'}. Use smaller layers or batches."
     return " ".join(map(shown, text.splitlines())) or type(error).__name__

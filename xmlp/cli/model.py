@@ -9,7 +9,6 @@ import numpy as np
 
 from xmlp import metrics
 from xmlp import network as networks
-from xmlp.backends import backend as backend_named
 from xmlp.data import Table, TableSchema, read_csv
 from xmlp.errors import CheckpointError
 from xmlp.network import Network
@@ -31,7 +30,6 @@ def load(path: str, backend: str) -> tuple[Network, TableSchema]:
     CheckpointError
         If the file is damaged or was not written by `xmlp train`.
     """
-    backend_named(backend)  # so that a backend's name is not taken for a fault of the file
     network = networks.load(path, backend)
     if "table" not in network.metadata:
         raise CheckpointError(f"{path} was not written by `xmlp train`: it does not name its inputs. Use xmlp.load.")

@@ -66,9 +66,7 @@ class Table:
         return _error(self.name, message, None if row is None else self.lines[row], column)
 
 
-def read_csv(
-    source: str | os.PathLike[str] | TextIO, *, name: str | None = None, max_field: int = 2**20
-) -> Table:
+def read_csv(source: str | os.PathLike[str] | TextIO, *, name: str | None = None, max_field: int = 2**20) -> Table:
     r"""Read a CSV file with a header line; every cell stays a string.
 
     Cells are separated by commas and may be quoted with ``"``; a quoted cell may hold commas, line ends, and

@@ -142,8 +142,7 @@ def _pictures(
         raise DataError(f"{where}: expected pictures (N, 28, 28) uint8, got {images.shape} {images.dtype}.")
     if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
         raise DataError(
-            f"{where}: expected a uint8 label for each of {len(images)} pictures, "
-            f"got {labels.shape} {labels.dtype}."
+            f"{where}: expected a uint8 label for each of {len(images)} pictures, got {labels.shape} {labels.dtype}."
         )
     if labels.max() > 9:
         row = int(np.argmax(labels > 9))

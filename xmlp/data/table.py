@@ -104,9 +104,7 @@ class TableSchema:
         _check(len(names) > 1 and len(set(names)) == len(names), "the columns are none or share a name")
 
     @classmethod
-    def learn(
-        cls, table: Table, target: str, task: str | None = None, *, missing: str = "refuse"
-    ) -> "TableSchema":
+    def learn(cls, table: Table, target: str, task: str | None = None, *, missing: str = "refuse") -> "TableSchema":
         """Learn from the rows of training, and from those only, how a table becomes arrays.
 
         A column is one of numbers if every cell that is not missing reads as a number. Any other column is
@@ -248,8 +246,7 @@ class TableSchema:
     def to_json(self) -> dict[str, Any]:
         """Give all parts as what JSON can hold; the inverse of `from_json`."""
         columns = [
-            {"name": c.name, "categories": c.categories and list(c.categories), "mean": c.mean}
-            for c in self.columns
+            {"name": c.name, "categories": c.categories and list(c.categories), "mean": c.mean} for c in self.columns
         ]
         return {"target": self.target, "task": self.task, "classes": list(self.classes), "columns": columns}
 

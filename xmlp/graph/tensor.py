@@ -1,7 +1,7 @@
 """Tracing a pure function of whole arrays: the elementwise vocabulary of formulas and a few operations more.
 
 product (`@`), sum and max along an axis, take of rows, reshape, matrix_transpose, slice, concat, astype. What a
-training step does with these becomes a graph of `TensorNode`s with shapes and dtypes, from which a planner makes a plan.
+training step does with these becomes a graph of `TensorNode`s with shapes and dtypes, of which a planner makes a plan.
 """
 
 from collections.abc import Callable, Sequence
