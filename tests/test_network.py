@@ -161,7 +161,7 @@ def test_sigmoid_decisions(mode: Mode) -> None:
     single = linear(mode, 1, "sigmoid").predict_label(np.asarray([[-1.0], [0.0], [0.5]]))
     assert single.tolist() == [0, 0, 1]
     for wrong in ([0.5, 0.5], [[0.5] * 3], float("nan"), "half"):
-        with pytest.raises(ValueError, match="thresholds|could not convert"):
+        with pytest.raises(ValueError, match=r"thresholds|could not convert"):
             network.predict_label(Z, thresholds=wrong)
 
 
