@@ -51,6 +51,7 @@ class Commands(click.Group):
             super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:  # whoever reads the output has seen enough
+            _settle_output()
             ctx.exit(141)
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
@@ -68,6 +69,7 @@ class Commands(click.Group):
             if os.environ.get("XMLP_TRACEBACK") == "1":
                 traceback.print_exception(error)
             click.echo(f"error: {_message(error)}", err=True)
+            _settle_output()
             code = 2
         sys.exit(code or 0)
 
@@ -85,6 +87,16 @@ def _message(error: BaseException) -> str:
     elif isinstance(error, MemoryError):
         text = f"not enough memory: {text or 'an allocation failed'}. Use smaller layers or batches."
     return " ".join(map(shown, text.splitlines())) or type(error).__name__
+
+
+def _settle_output() -> None:
+    """Write what stdout still holds; where that fails, send it nowhere, or Python would complain about it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings=_SETTINGS, epilog=_EXAMPLES)
