@@ -3,7 +3,7 @@
     python ci/digits.py [--seeds 5]
 
 The recipe was chosen on rows held out of the training part. Here the test part is read once per seed, after training.
-scikit-learn's MLPClassifier fits the same layer sizes with the same batch size and number of epochs; the two take turns.
+The recipe was chosen on rows held out of the training part. Here the test part is read once a seed, after training.
 """
 
 import argparse

@@ -16,7 +16,7 @@ a batch, which is the library itself. The names of the rows say where a promise 
 
 * **000**: from scalars to vectors; sigmoid units without bias, the outer product, the gradient of the input;
 * **001**: a small class of networks from a list of sizes, with activation and loss as objects;
-* **002**: numbered equations (1) to (51), for one example and for batches; thresholds, cross-entropy, numerical gradients;
+* **002**: equations (1) to (51), for one example and for batches; thresholds, cross-entropy, finite differences;
 * **003**: a textbook chapter with Jacobians in numerator layout, the loss as a vector over outputs, tensor products;
 * **D1** to **D7**: what is done where they contradict each other; **layer-**, **loss-**: parts that none of them has.
 
@@ -28,7 +28,7 @@ Where a text misprints an equation, the row pins the right form.
 
 ACTIVATION = """# Activation functions
 
-Values and derivatives as the library computes them, printed from their graphs. The derivatives are derived, not written.
+Values and derivatives as the library computes them, printed from their graphs. Derivatives are derived, not written.
 
 ![Every activation and its derivative](activations.png)
 
