@@ -207,7 +207,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def test_auto_without_a_working_cupy_is_numpy() -> None:
-    if available_backends()["cupy"] == "nothing" or "." in available_backends()["cupy"][:3]:
+    if available_backends()["cupy"][0].isdigit():
         pytest.skip("CuPy works here")
     assert backend("auto").name == "numpy"
     assert backend("auto", dtype="float64") == backend("numpy", dtype="float64")

@@ -155,11 +155,12 @@ def test_an_interrupt_outside_training_is_one_word(here, monkeypatch):
 
 
 @posix
-def test_a_reader_that_leaves_is_no_error(shelf, here, start):
+@pytest.mark.parametrize("command", ["predict", "train"])
+def test_a_reader_that_leaves_is_no_error(shelf, here, start, command):
     columns = {name: np.resize(column, 20_000).tolist() for name, column in houses().items()}
     path = table(here / "a.csv", columns)
-    process = start("predict", shelf / "kind.safetensors", path)
-    assert process.stdout.readline() == "prediction,p_big,p_small\n"
+    process = start(*FOREVER) if command == "train" else start("predict", shelf / "kind.safetensors", path)
+    assert process.stdout.readline().startswith("digits" if command == "train" else "prediction,p_big,p_small\n")
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait(timeout=30) == 141

@@ -90,7 +90,7 @@ def _message(error: BaseException) -> str:
 
 
 def _settle_output() -> None:
-    """Write what stdout still holds; where that fails, send it nowhere, or Python would complain about it at its end."""
+    """Write what stdout still holds; where that fails, send it nowhere, or Python would complain at its end."""
     try:
         sys.stdout.flush()
     except OSError:
