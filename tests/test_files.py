@@ -632,3 +632,17 @@ def test_bytes_at_random(tmp_path: Path, good: bytes) -> None:
             assert network.predict(X).shape == (9, 2)
     assert outcomes["refused"] > 200
     assert outcomes["read"] > 0
+
+
+def test_what_is_not_a_regular_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        xmlp.mlp([2, 2]).save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    xmlp.mlp([2, 2]).save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert xmlp.load(tmp_path / "model").in_features == 2

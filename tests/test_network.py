@@ -538,3 +538,10 @@ def test_a_layer_that_cannot_be_built_says_which() -> None:
         xmlp.Network([Dense(4), Residual([Dense(3)])], 3)
     with pytest.raises(ValueError, match="an orthogonal initial value needs a matrix"):
         xmlp.Network([Dense(4, bias_initializer="orthogonal")], 3)
+
+
+def test_a_scale_below_the_dtype_counts_as_none(mode):
+    network = xmlp.Network([xmlp.layers.Standardize(), xmlp.layers.Dense(1)], 1, backend=mode.backend())
+    network.adapt(np.asarray([[0.0], [1e-50]]))
+    assert mode.get(network.statistics[0]["scale"]).tolist() == [1.0]
+    assert np.isfinite(network.predict(np.asarray([[1.0]]))).all()

@@ -34,7 +34,11 @@ _MODULES = (
     "verify",
 )  # fmt: skip
 
-__all__ = [*_HOMES, *_MODULES]
+__all__ = [
+    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "Network", "TraceError", "Trainer",
+    "activations", "available_backends", "backend", "data", "elementwise", "initializers", "layers", "load", "losses",
+    "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from xmlp import activations, data, initializers, layers, losses, metrics, optimizers, schedules, testing, verify

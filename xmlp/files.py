@@ -3,6 +3,7 @@
 Files are untrusted. Whatever is wrong with one is a `CheckpointError`, and nothing in it is ever imported or executed.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -37,7 +38,7 @@ def write(path: str | os.PathLike[str], arrays: dict[str, HostArray], config: di
     # safetensors writes the memory of strided arrays as it lies, so copies in C order
     tensors = {name: np.array(a, order="C", copy=True) for name, a in arrays.items()}
     metadata = {"format": FORMAT, "config": text, "sha256": _digest(text, tensors)}
-    _replace(Path(path), _ordered(safetensors.numpy.save(tensors, metadata=metadata)))
+    replace_file(Path(path), _ordered(safetensors.numpy.save(tensors, metadata=metadata)))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, Any]]:
@@ -130,8 +131,11 @@ def _digest(text: str, tensors: dict[str, HostArray]) -> str:
     return digest.hexdigest()
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Put `content` in the place of the file at `path`, all of it or nothing."""
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` in the place of the file at `path`, all of it or nothing; a link is followed."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "cannot save to what is not a regular file", str(path))
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb") as file:

@@ -315,6 +315,8 @@ class Standardize(Layer):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
+        if not abs(self.mean) < float("inf"):
+            raise ValueError(f"mean must be a finite number, got {self.mean!r}")
         if not 0 < self.scale < float("inf"):
             raise ValueError(f"scale must be a finite number > 0, got {self.scale!r}")
 

@@ -422,7 +422,7 @@ class Network:
     def adapt(self, x: Any) -> "Network":
         """Set the mean and scale of the Standardize layers at the head of the network from data.
 
-        Columns that do not vary get the scale 1.
+        Columns that do not vary, or less than the dtype can tell, get the scale 1.
         """
         from xmlp.data import mean_and_scale
 
@@ -430,9 +430,10 @@ class Network:
         if leading != [0]:
             raise ValueError(f"adapt sets a Standardize that is the first layer and the only one; found at {leading}")
         mean, scale = mean_and_scale(self.backend.to_host(self._inputs.features(x)[0]))
-        values = {"mean": mean, "scale": scale}
+        xp, least = self.backend.xp, self.backend.xp.finfo(self.backend.float_dtype).smallest_normal
+        mean, scale = self.backend.from_host(mean), self.backend.from_host(scale)
         kept = [dict(s) for s in self.statistics]
-        kept[0] = {name: self.backend.from_host(v) for name, v in values.items()}
+        kept[0] = {"mean": mean, "scale": xp.where(scale < float(least), 1.0, scale)}
         self.stats = self._stats_layout.pack(self.backend.xp, kept, self._stats)
         return self
 

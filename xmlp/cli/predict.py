@@ -42,7 +42,7 @@ def command(path: str, csv: str | None, output: str | None, backend: str) -> Non
     if target is not None:
         text = io.StringIO(newline="")
         write_predictions(text, columns)
-        files._replace(target, text.getvalue().encode())
+        files.replace_file(target, text.getvalue().encode())
         return
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="")
