@@ -279,10 +279,17 @@ def test_steps_that_are_skipped_change_nothing():
     results = []
     for planned in (True, False):
         network = xmlp.Network([Dense(8, activation="relu"), Dense(K)], D, dtype="float64", seed=1)
-        trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="sgd", clip_norm=1.0, planned=planned)
+        settings = {"clip_norm": 1.0, "l2": 1e-3, "planned": planned}
+        trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="sgd", **settings)
         with np.errstate(all="ignore"):
             trainer.fit(x, y, epochs=1, batch_size=10, shuffle=False)
         results.append((trainer.history["skipped"], network.theta))
+        others = xmlp.Network([Dense(8, activation="relu"), Dense(K)], D, dtype="float64", seed=1)
+        without = xmlp.Trainer(others, loss="softmax_cross_entropy", optimizer="sgd", **settings)
+        without.fit(x[10:], y[10:], epochs=1, batch_size=10, shuffle=False)
+        assert np.abs(others.theta - network.theta).max() <= 1e-12
+        for name in ("loss", "penalty"):
+            assert trainer.history[name] == pytest.approx(without.history[name], rel=1e-12)
     assert results[0][0] == results[1][0] == [1.0]
     assert np.abs(results[0][1] - results[1][1]).max() <= 1e-12
 
@@ -392,3 +399,12 @@ def test_results_do_not_depend_on_how_steps_are_gathered():
         trainer.fit(x, y, epochs=3, batch_size=8)
         thetas.append(network.theta.tobytes())
     assert len(set(thetas)) == 1
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_an_epoch_of_which_every_step_is_skipped_is_a_divergence(planned):
+    x, y = data("labels", "float64")
+    network = xmlp.Network([Dense(8, activation="relu"), Dense(K)], D, dtype="float64", seed=1)
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="sgd", clip_norm=1.0, planned=planned)
+    with np.errstate(all="ignore"), pytest.raises(xmlp.DivergenceError):
+        trainer.fit(np.full_like(x, 1e308), y, epochs=1, batch_size=10)

@@ -10,6 +10,7 @@ To write one: subclass `Layer`, declare the arrays in `build`, write the two pas
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 from xmlp import activations
@@ -58,9 +59,10 @@ class Layer(ABC):
         return stats
 
 
-def _positive(value: Any, what: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def _positive(value: Any, what: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < 1:
         raise ValueError(f"{what} must be an integer >= 1, got {value!r}")
+    return index(value)
 
 
 def _fraction(value: float, what: str) -> None:
@@ -124,7 +126,7 @@ class Dense(Layer):
     bias_initializer: "str | float | Initializer" = "zeros"
 
     def __post_init__(self) -> None:
-        _positive(self.units, "Dense(units)")
+        object.__setattr__(self, "units", _positive(self.units, "Dense(units)"))
         object.__setattr__(self, "activation", Activation(self.activation).function)
         if self.kernel_initializer != "auto":
             initializer_named(self.kernel_initializer)

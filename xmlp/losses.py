@@ -425,11 +425,10 @@ def reals(targets: Array, outputs: int) -> Array:
 def _labels(xp: Any, targets: Array, outputs: int) -> Array:
     if xp.isdtype(targets.dtype, "real floating"):
         _refuse(targets, lambda xp, v: ~xp.isfinite(v) | (v != xp.round(v)), "must be whole numbers", "class labels")
-        targets = xp.astype(targets, xp.int32)
     if xp.isdtype(targets.dtype, "bool"):
         targets = xp.astype(targets, xp.int32)
     _refuse(targets, lambda xp, v: (v < 0) | (v >= outputs), f"must lie in 0..{outputs - 1}", "class labels")
-    return targets
+    return xp.astype(targets, xp.int32) if xp.isdtype(targets.dtype, "real floating") else targets
 
 
 def _refuse(values: Array, wrong: Any, rule: str, what: str) -> None:

@@ -512,6 +512,10 @@ class Network:
         if not isinstance(config["metadata"], dict):
             raise CheckpointError(f"metadata is not an object but {type(config['metadata']).__name__}")
         there = backend_named(backend, dtype=dtype)
+        if there.dtype != dtype:
+            raise ValueError(
+                f"the file holds {dtype}, the backend computes in {there.dtype}: pass {there.name!r} instead"
+            )
         try:
             layers = configs.from_json(config["layers"], custom)
             in_features, seed = config["in_features"], config["seed"]

@@ -108,7 +108,9 @@ class Step:
             theta, slots = self._updated(xp, state, grad * factor, scalars)
             theta, stats = xp.where(finite, theta, state.theta), xp.where(finite, stats, state.stats)
             slots = {name: xp.where(finite, slots[name], state.slots[name]) for name in slots}
-            new = [xp.where(finite, total, 0.0 * state.sums[0]), weight, cost, 1.0 - xp.astype(finite, theta.dtype)]
+            counted = xp.astype(finite, theta.dtype)
+            none = 0.0 * state.sums[0]
+            new = [xp.where(finite, total, none), weight * counted, xp.where(finite, cost + none, none), 1.0 - counted]
         return State(theta, slots, stats, tuple(s + n for s, n in zip(state.sums, new, strict=True)))
 
     def _taken(self, xp: Any, batch: Batch) -> tuple[Array, Array, Array | None]:

@@ -286,7 +286,7 @@ class Trainer:
         """The epoch's sums, read from the device: the one crossing of an epoch."""
         backend = self.network.backend
         total, weight, cost, skipped = map(float, backend.to_host(backend.xp.stack(sums)))
-        finite = math.isfinite(total) and math.isfinite(cost)
+        finite = math.isfinite(total) and math.isfinite(cost) and skipped < batches
         if not finite or (skipped and self.on_nonfinite == "raise"):
             steps, loss = self.steps, total / weight if weight else math.nan
             self._restore(before)
@@ -298,7 +298,7 @@ class Trainer:
             )
         row = {"loss": total / weight if self.loss.reduction == "mean" else total}
         if self._pure.l1 or self._pure.l2:
-            row["penalty"] = cost / batches
+            row["penalty"] = cost / (batches - skipped)
         if skipped:
             row["skipped"] = skipped
         return row
