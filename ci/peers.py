@@ -206,8 +206,20 @@ def xmlp(a, x, y, planned=None):
         network, loss="softmax_cross_entropy", optimizer=xmlp.optimizers.Adam(RATE), seed=a.seed, planned=planned
     )
     keep = len(x) // a.batch * a.batch
-    x, y = x[:keep], y[:keep].astype(np.int32)
-    return lambda e: trainer.fit(x, y, epochs=1, batch_size=a.batch)["loss"][-1], network.predict
+
+    def train(epochs, after):  # one fit for all epochs, as a user would
+        class Clock:
+            def on_epoch_begin(self, trainer):
+                self.start = time.perf_counter()
+
+            def on_epoch_end(self, trainer):
+                if after(time.perf_counter() - self.start, trainer.history["loss"][-1]):
+                    trainer.stop()
+
+        trainer.callbacks.append(Clock())
+        trainer.fit(x[:keep], y[:keep].astype(np.int32), epochs=epochs, batch_size=a.batch)
+
+    return train, network.predict
 
 
 def xmlp_plain(a, x, y):
@@ -215,6 +227,19 @@ def xmlp_plain(a, x, y):
 
 
 ENGINES = {f.__name__.replace("_", "-"): f for f in (products, numpy, sklearn, torch, jax, xmlp, xmlp_plain)}
+
+
+def epochwise(epoch):
+    """Training with a function that does one epoch; `after(seconds, loss)` says whether to stop."""
+
+    def train(epochs, after):
+        for e in range(epochs):
+            start = time.perf_counter()
+            loss = epoch(e)
+            if after(time.perf_counter() - start, loss):
+                break
+
+    return train
 
 
 def best_of(function, repeats=200):
@@ -243,22 +268,26 @@ def main():
     x, y, x_test, y_test, a.scale = load(a.data)
     if not a.bytes:
         x, x_test = (np.divide(v, np.float32(a.scale), dtype="f4") for v in (x, x_test))
-    epoch, predict = ENGINES[a.engine](a, x, y)
-    seconds, losses, reached = [], [], None
-    for e in range(a.epochs + (a.until is None)):
-        start = time.perf_counter()
-        losses.append(float(epoch(e)))
-        seconds.append(time.perf_counter() - start)
+    train, predict = ENGINES[a.engine](a, x, y)
+    seconds, losses, reached = [], [], []
+
+    def after(elapsed, loss):
+        seconds.append(elapsed)
+        losses.append(float(loss))
         if a.until and (predict(x_test).argmax(1) == y_test).mean() >= a.until:
-            reached = process_age()
-            break
+            reached.append(process_age())
+        return bool(reached)
+
+    if not a.engine.startswith("xmlp"):
+        train = epochwise(train)
+    train(a.epochs + (a.until is None), after)
     result = {
         "engine": a.engine,
         "epoch_s": min(seconds[1:] or seconds),
         "us_per_step": min(seconds[1:] or seconds) / (len(x) // a.batch) * 1e6,
         "loss": losses[-1],
         "accuracy": float((predict(x_test).argmax(1) == y_test).mean()),
-        "reached_s": reached,
+        "reached_s": reached[0] if reached else None,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     if a.predict:

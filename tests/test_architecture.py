@@ -23,6 +23,7 @@ LEVELS = [
     {"configs", "inputs", "predicting"},
     {"metrics", "data"},
     {"network"},
+    {"perceptron"},
     {"training"},
     {"testing"},
     {"verify", "estimators"},

@@ -248,9 +248,9 @@ def test_float32_is_close_to_float64_in_three_layers_of_256(activation: str, rng
 
 @pytest.mark.parametrize("layers", LAYER_DB)
 def test_nothing_is_written_into_what_is_given(layers: str, rng: np.random.Generator) -> None:
-    x, dy = rng.normal(size=(N, FEATURES)), rng.normal(size=(N, OUTPUTS))
+    x, dy = rng.normal(size=(2, N, 4))
     for activation in ACTIVATION_DB:
-        network = network_of(layers, activation)
+        network = xmlp.Network(LAYER_DB[layers].layers(activation), 4, dtype="float64")
         given = [x, dy, network.theta, network.stats]
         before = [a.copy() for a in given]
         outputs, caches = network.forward(x, training=LAYER_DB[layers].training, **KEYS)

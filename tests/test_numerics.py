@@ -289,6 +289,7 @@ def test_a_step_without_a_finite_gradient_is_left_out_and_counted(rng: np.random
     other.fit(x[good], y[good], epochs=1, batch_size=2, shuffle=False)
     assert np.array_equal(trainer.network.theta, other.network.theta)
     assert np.array_equal(trainer.network.stats, other.network.stats)
+    assert trainer.history["loss"] == other.history["loss"]
 
 
 def test_a_step_without_a_finite_gradient_is_an_error_on_request(rng: np.random.Generator) -> None:

@@ -27,7 +27,7 @@ _HOMES = {
     "backend": "xmlp.backends",
     "elementwise": "xmlp.graph",
     "load": "xmlp.network",
-    "mlp": "xmlp.network",
+    "mlp": "xmlp.perceptron",
 }
 _MODULES = (
     "activations", "data", "initializers", "layers", "losses", "metrics", "optimizers", "schedules", "testing",
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from xmlp.backends import available_backends, backend
     from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError
     from xmlp.graph import TraceError, elementwise
-    from xmlp.network import Network, load, mlp
+    from xmlp.network import Network, load
+    from xmlp.perceptron import mlp
     from xmlp.training import History, Trainer
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any
 import xmlp.context as contexts
 from xmlp import configs, files
 from xmlp import losses as loss_functions
-from xmlp.activations import get, identity, sigmoid, softmax
+from xmlp.activations import identity, sigmoid, softmax
 from xmlp.backends import Backend, seeds
 from xmlp.backends import backend as backend_named
 from xmlp.errors import CheckpointError
 from xmlp.inputs import Inputs, count
 from xmlp.layers import (
     Activation,
-    BatchNorm,
     Dense,
-    Dropout,
     Layer,
-    LayerNorm,
     Standardize,
     chain_of,
     random_bits,
@@ -548,74 +545,6 @@ def _without_link(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], str]:
             if isinstance(last, Activation) and len(layers) > 1:
                 return layers[:-1], name
     return layers, "identity"
-
-
-NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
-
-
-def mlp(
-    sizes: Sequence[int],
-    activation: Any = "relu",
-    output_activation: Any = None,
-    *,
-    dropout: float = 0.0,
-    normalization: str | None = None,
-    backend: str | Backend = "numpy",
-    dtype: str = "float32",
-    seed: int = 0,
-) -> Network:
-    """A multilayer perceptron.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Inputs, units of each hidden layer, outputs: [20, 50, 10] has W of 20 x 50 and 50 x 10.
-    activation : str, formula, or a list of them
-        Of the hidden layers: one for all, or one for each.
-    output_activation : str or formula, optional
-        None leaves the outputs raw: the losses from logits want it so.
-    dropout : float
-        Rate after each hidden layer.
-    normalization : {"batch", "layer"}, optional
-        Between the product and the activation of each hidden layer, whose bias it replaces.
-
-    Examples
-    --------
-    >>> import xmlp
-    >>> network = xmlp.mlp([20, 50, 10])
-    >>> [views["W"].shape for views in network.parameters]
-    [(20, 50), (50, 10)]
-    """
-    from xmlp.errors import unknown
-
-    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
-        raise TypeError(f"sizes is a sequence of integers like [20, 50, 10], got {sizes!r}")
-    sizes = [count(_whole(n), "each of the sizes") for n in sizes]
-    if len(sizes) < 2:
-        raise ValueError(f"sizes needs at least the inputs and the outputs, got {sizes}")
-    hidden = len(sizes) - 2
-    per_layer = list(activation) if isinstance(activation, (list, tuple)) else [get(activation)] * hidden
-    if len(per_layer) != hidden:
-        raise ValueError(f"{len(per_layer)} activations for {hidden} hidden layers")
-    if normalization is not None and normalization not in NORMALIZATIONS:
-        raise ValueError(unknown("normalization", normalization, NORMALIZATIONS))
-    after = [Dropout(dropout)] if dropout else []
-    layers: list[Layer] = []
-    for units, function in zip(sizes[1:-1], map(get, per_layer), strict=True):
-        if normalization is None:
-            layers.append(Dense(units, activation=function))
-        else:
-            kernel = Dense(units, activation=function).build(1)[1]["W"].initializer
-            layers += [Dense(units, use_bias=False, kernel_initializer=kernel), NORMALIZATIONS[normalization]()]
-            layers.append(Activation(function))
-        layers += after
-    layers.append(Dense(sizes[-1], activation=output_activation))
-    return Network(layers, sizes[0], backend=backend, dtype=dtype, seed=seed)
-
-
-def _whole(value: Any) -> Any:
-    """3.0 as 3; all else as it is."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def load(

@@ -215,14 +215,14 @@ class RMSProp(Optimizer):
 
 
 @elementwise
-def adam(xp, theta, grad, m, v, *, lr, keep, beta1, one_minus_beta1, beta2, one_minus_beta2, correction, eps):  # type: ignore[no-untyped-def]
-    """Moments m, v and the update; `lr` holds the first bias correction, `correction` the root of the second.
+def adam(xp, theta, grad, m, v, *, lr, keep, beta1, one_minus_beta1, beta2, one_minus_beta2, scale, eps):  # type: ignore[no-untyped-def]
+    """Moments m, v and the update; `lr` holds the first bias correction, `scale` that of the root of v.
 
     `keep` is 1 - lr weight_decay.
     """
     m = flushed(xp, beta1 * m + one_minus_beta1 * grad)
     v = flushed(xp, beta2 * v + one_minus_beta2 * grad**2, 1e-36)
-    return keep * theta - lr * m / (xp.sqrt(v) / correction + eps), m, v
+    return keep * theta - lr * m / (scale * xp.sqrt(v) + eps), m, v
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class AdamW(Optimizer):
             "one_minus_beta1": 1.0 - self.beta1,
             "beta2": self.beta2,
             "one_minus_beta2": 1.0 - self.beta2,
-            "correction": (1.0 - self.beta2**step) ** 0.5,
+            "scale": (1.0 - self.beta2**step) ** -0.5,
             "eps": self.eps,
         }
 

@@ -75,8 +75,8 @@ def _blas() -> str:
 def _self_test(name: str) -> str:
     """Train for one step and compare the losses."""
     from xmlp.backends import backend
-    from xmlp.network import mlp
     from xmlp.optimizers import SGD
+    from xmlp.perceptron import mlp
     from xmlp.training import Trainer
 
     chosen = backend(name)

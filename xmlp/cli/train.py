@@ -25,8 +25,9 @@ from xmlp.cli.text import shown
 from xmlp.data.table import TASKS
 from xmlp.errors import BackendError
 from xmlp.layers import Standardize
-from xmlp.network import NORMALIZATIONS, Network, mlp
+from xmlp.network import Network
 from xmlp.optimizers import OPTIMIZERS, Optimizer
+from xmlp.perceptron import NORMALIZATIONS, mlp
 from xmlp.training import Trainer
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from xmlp.graph.plan import REDUCTIONS, Kernel, Operand, Place, base, level, phases
+from xmlp.graph.plan import ITEM, REDUCTIONS, Kernel, Operand, Place, base, level, phases
 from xmlp.graph.tensor import FLOATS, PlanError, TensorNode, matrix
 
 TYPES = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint8": "i8", "bool": "i1"}
@@ -101,6 +101,7 @@ _COMPARISONS = {
     "less": ("olt", "slt"), "less_equal": ("ole", "sle"), "greater": ("ogt", "sgt"), "greater_equal": ("oge", "sge"),
     "equal": ("oeq", "eq"), "not_equal": ("une", "ne"),
 }  # fmt: skip
+_AHEAD = 4  # rows
 _FUNCTIONS = ("exp", "expm1", "log", "log1p", "tanh")
 
 
@@ -166,8 +167,25 @@ class _Emitter:
         if columns:
             self.code.loop("clear", "%columns", clear)
 
+    def _fetch_ahead(self, r: str) -> None:
+        """Ask for the rows that are taken some rows later: they lie anywhere in the data set."""
+        for i, operand in enumerate(o for o in self.kernel.loads.values() if o.pattern == "taken"):
+            ahead = self.code.new(f"add i64 {r}, {_AHEAD}")
+            inside = self.code.new(f"icmp slt i64 {ahead}, %rows")
+            row = self._listed(self.code.new(f"select i1 {inside}, i64 {ahead}, i64 {r}"))
+            start, kind = self.code.new(f"mul i64 {row}, %columns"), MEMORY[operand.node.dtype]
+            per_line = 64 // ITEM[operand.node.dtype]
+
+            def line(c: str, start: str = start, kind: str = kind, at: Operand = operand, step: int = per_line) -> None:
+                place = self.code.new(f"add i64 {start}, {self.code.new(f'mul i64 {c}, {step}')}")
+                address = self.code.new(f"getelementptr {kind}, ptr {self._pointer(at)}, i64 {place}")
+                self.code.do(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 2, i32 1)")
+
+            self.code.loop(f"fetch{i}", self.code.new(f"udiv i64 %columns, {per_line}"), line)
+
     def _a_row(self, r: str) -> None:
         self.r, self.row = r, {}
+        self._fetch_ahead(r)
         for p in range(max(self.phase.values(), default=0) + 1):
             self._present = p
             here = [n for n in self.kernel.nodes if self.phase[n] == p]
@@ -513,6 +531,7 @@ def prelude() -> str:
             f"declare {kind} @llvm.{n}.{suffix}({kind}, {kind})" for n in ("pow", "maximum", "minimum", "copysign")
         ]
     lines += [f"declare double @{name}(double) #1" for name in ("expm1", "log1p", "tanh")]
+    lines.append("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
     for name, body in (("exp", _exp), ("expm1", _expm1), ("tanh", _tanh), ("log", _log), ("log1p", _log1p)):
         code = Code()
         result = body(code, "%x")

@@ -9,6 +9,7 @@ from math import prod
 from typing import Any, NoReturn
 
 from xmlp.graph.node import OPS
+from xmlp.graph.symbol import Symbol
 
 Shape = tuple[int, ...]
 Flag = bool
@@ -97,11 +98,7 @@ def broadcast(*shapes: Shape) -> Shape:
     return tuple(result)
 
 
-def _binary(op: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    return (lambda a, b: a.tracer.elementwise(op, a, b)), (lambda a, b: a.tracer.elementwise(op, b, a))
-
-
-class Tensor:
+class Tensor(Symbol):
     """A symbol that stands for a whole array while a step is traced."""
 
     __slots__ = ("node", "tracer")
@@ -109,28 +106,8 @@ class Tensor:
     def __init__(self, tracer: Tracer, node: TensorNode):
         self.tracer, self.node = tracer, node
 
-    __add__, __radd__ = _binary("add")
-    __sub__, __rsub__ = _binary("subtract")
-    __mul__, __rmul__ = _binary("multiply")
-    __truediv__, __rtruediv__ = _binary("divide")
-    __pow__, __rpow__ = _binary("pow")
-    __and__, __rand__ = _binary("bitwise_and")
-    __or__, __ror__ = _binary("bitwise_or")
-    __xor__, __rxor__ = _binary("bitwise_xor")
-    __lshift__, __rlshift__ = _binary("bitwise_left_shift")
-    __rshift__, __rrshift__ = _binary("bitwise_right_shift")
-    __lt__, __gt__ = _binary("less")[0], _binary("greater")[0]
-    __le__, __ge__ = _binary("less_equal")[0], _binary("greater_equal")[0]
-    __eq__, __ne__ = _binary("equal")[0], _binary("not_equal")[0]
-
-    def __neg__(self) -> "Tensor":
-        return self.tracer.elementwise("negative", self)
-
-    def __abs__(self) -> "Tensor":
-        return self.tracer.elementwise("abs", self)
-
-    def __invert__(self) -> "Tensor":
-        return self.tracer.elementwise("bitwise_invert", self)
+    def operate(self, op: str, *args: Any) -> "Tensor":
+        return self.tracer.elementwise(op, *args)
 
     def made(self, op: str, shape: Shape, attr: Any = None, dtype: str | None = None) -> "Tensor":
         """Another array made of this one."""

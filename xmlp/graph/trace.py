@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from xmlp.graph.node import BOOL, FLOAT, INT, OPS, DtypeError, Node, const, make
+from xmlp.graph.symbol import Symbol
 
 
 class TraceError(TypeError):
@@ -42,11 +43,7 @@ def node_of(value: Any) -> Node:
     refuse(f"a formula combines its arguments with Python numbers only, got {type(value).__name__}")
 
 
-def _binary(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    return (lambda a, b: build(name, a, b)), (lambda a, b: build(name, b, a))
-
-
-class Traced:
+class Traced(Symbol):
     """A symbol that stands for an array while a formula is traced: operators extend the graph."""
 
     __slots__ = ("node",)
@@ -54,31 +51,8 @@ class Traced:
     def __init__(self, node: Node):
         self.node = node
 
-    __add__, __radd__ = _binary("add")
-    __sub__, __rsub__ = _binary("subtract")
-    __mul__, __rmul__ = _binary("multiply")
-    __truediv__, __rtruediv__ = _binary("divide")
-    __pow__, __rpow__ = _binary("pow")
-    __and__, __rand__ = _binary("bitwise_and")
-    __or__, __ror__ = _binary("bitwise_or")
-    __xor__, __rxor__ = _binary("bitwise_xor")
-    __lshift__, __rlshift__ = _binary("bitwise_left_shift")
-    __rshift__, __rrshift__ = _binary("bitwise_right_shift")
-    __lt__, __gt__ = _binary("less")[0], _binary("greater")[0]
-    __le__, __ge__ = _binary("less_equal")[0], _binary("greater_equal")[0]
-    __eq__, __ne__ = _binary("equal")[0], _binary("not_equal")[0]
-
-    def __neg__(self) -> "Traced":
-        return build("negative", self)
-
-    def __pos__(self) -> "Traced":
-        return self
-
-    def __abs__(self) -> "Traced":
-        return build("abs", self)
-
-    def __invert__(self) -> "Traced":
-        return build("bitwise_invert", self)
+    def operate(self, op: str, *args: Any) -> "Traced":
+        return build(op, *args)
 
     @property
     def dtype(self) -> str:

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Any
 
 from xmlp.layers import Activation, Dense
-from xmlp.network import Network, mlp
+from xmlp.network import Network
 from xmlp.optimizers import Adam
+from xmlp.perceptron import mlp
 from xmlp.training import Trainer
 from xmlp.verify import library, scalar
 from xmlp.verify.backward import EVERYTHING

@@ -7,7 +7,8 @@ import xmlp.activations
 from xmlp import losses
 from xmlp.graph import elementwise
 from xmlp.layers import Activation, Dense
-from xmlp.network import Network, mlp
+from xmlp.network import Network
+from xmlp.perceptron import mlp
 from xmlp.training import Trainer
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check

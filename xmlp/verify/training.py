@@ -9,8 +9,9 @@ from typing import Any
 
 from xmlp import optimizers
 from xmlp.layers import Dense
-from xmlp.network import Network, mlp
+from xmlp.network import Network
 from xmlp.optimizers import SGD
+from xmlp.perceptron import mlp
 from xmlp.training import Trainer
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
