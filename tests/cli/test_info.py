@@ -51,6 +51,7 @@ class Broken:
     [ImportError("libcublas.so.12 is missing"), OSError("WinError 126"), SystemExit(3), RuntimeError(), MemoryError()],
 )
 def test_info_never_fails(monkeypatch, error):
+    xmlp.backends._make.cache_clear()  # backends that another test has made
     monkeypatch.setattr(info, "_BACKENDS", ("numpy", "cupy", "torch"))
     for name in ("cupy", "threadpoolctl", "torch", "xmlp.backends._cupy", "xmlp.backends._torch"):
         monkeypatch.delitem(sys.modules, name, raising=False)
