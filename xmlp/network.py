@@ -241,7 +241,8 @@ class Network:
             needed = input_gradient or i > self._first_learning
             dx, grads[i] = layer.backward(params[i], caches[i], dx, ctx.but(stats=kept[i], input_gradient=needed))
         self.layout.check(grads)
-        return dx, Gradients(grads, self.layout.pack(xp, grads, theta))
+        flat = self.layout.pack(xp, grads, theta)
+        return dx, Gradients(self.layout.views(xp, flat), flat)
 
     def pass_statistics(self, stats: Array, caches: list[Any]) -> Array:
         """The statistics after a training pass with these caches."""
