@@ -10,6 +10,7 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 
@@ -23,9 +24,9 @@ from xmlp.cli.train import DIGITS
 
 def ours(seed):
     """Test accuracy, and the seconds of training."""
-    runner = CliRunner()
-    with runner.isolated_filesystem():
-        done = runner.invoke(command, ["train", "--json", "--seed", str(seed)], catch_exceptions=False)
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["train", "--json", "--seed", str(seed), "--model", f"{folder}/model.safetensors"]
+        done = CliRunner().invoke(command, options, catch_exceptions=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return lines[-1]["test"]["accuracy"], lines[-1]["seconds"]
 
