@@ -2,7 +2,6 @@
 
     python ci/digits.py [--seeds 5]
 
-The recipe was chosen on rows held out of the training part. Here the test part is read once per seed, after training.
 The recipe was chosen on rows held out of the training part. Here the test part is read once a seed, after training.
 """
 

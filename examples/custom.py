@@ -9,7 +9,7 @@ from xmlp.layers import Dense, Layer, ParamSpec
 
 
 @xmlp.elementwise
-def snake(xp, x):
+def bumpy(xp, x):
     """f(x) = x + tanh(x)^2: its derivative is derived, not written."""
     return x + xp.tanh(x) ** 2
 
@@ -42,17 +42,17 @@ def main() -> tuple[bool, float, float]:
     x = rng.normal(size=(256, 3))
     y = np.sin(x[:, :1]) * x[:, 1:2]
 
-    network = xmlp.Network([Scale(0.5), Dense(32, activation=snake), Dense(1)], 3, dtype="float64")
+    network = xmlp.Network([Scale(0.5), Dense(32, activation=bumpy), Dense(1)], 3, dtype="float64")
     loss = xmlp.losses.ElementwiseLoss(log_cosh)
     report = xmlp.testing.check_gradients(network, x[:20], y[:20], loss)
-    print(snake.derivative.source)
+    print(bumpy.derivative.source)
     print(report)
 
     history = network.fit(x, y, loss=loss, optimizer=xmlp.optimizers.Adam(0.01), epochs=100)
     print(f"loss {history['loss'][0]:.4f} -> {history['loss'][-1]:.5f}")
 
     network.save("custom.safetensors")
-    again = xmlp.load("custom.safetensors", custom={"Scale": Scale, "snake": snake})  # nothing in a file is imported
+    again = xmlp.load("custom.safetensors", custom={"Scale": Scale, "bumpy": bumpy})  # nothing in a file is imported
     print("same predictions after loading:", bool((again.predict(x) == network.predict(x)).all()))
     return report.passed, history["loss"][0], history["loss"][-1]
 

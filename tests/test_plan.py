@@ -408,3 +408,37 @@ def test_an_epoch_of_which_every_step_is_skipped_is_a_divergence(planned):
     trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="sgd", clip_norm=1.0, planned=planned)
     with np.errstate(all="ignore"), pytest.raises(xmlp.DivergenceError):
         trainer.fit(np.full_like(x, 1e308), y, epochs=1, batch_size=10)
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_batch_whose_weights_are_all_zero_does_no_harm(planned):
+    x, y = data("labels", "float64")
+    weights = np.where(np.arange(N) < 32, 0.0, 1.0)
+    network = xmlp.Network(NETWORKS["dense"], D, dtype="float64", seed=1)
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam", planned=planned)
+    trainer.fit(x, y, epochs=2, batch_size=4, sample_weight=weights, shuffle=False)
+    assert np.isfinite(network.theta).all()
+
+
+def test_single_steps_on_fresh_arrays_use_one_program():
+    x, y = data("labels", "float32")
+    thetas = []
+    for planned in (True, False):
+        network = xmlp.Network(NETWORKS["dense"], D, seed=1)
+        trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam", planned=planned)
+        for i in range(6):
+            trainer.step(np.roll(x, i, axis=0).astype("f4"), np.roll(y, i))
+        thetas.append(network.theta)
+    assert np.abs(thetas[0] - thetas[1]).max() < 1e-5
+    runner = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam", planned=True)
+    for i in range(6):
+        runner.step(np.roll(x, i, axis=0).astype("f4"), y)
+    assert len(runner._runner._programs) == 1
+
+
+def test_planned_by_order_says_why_it_cannot_be():
+    network = xmlp.Network([Dense(8), Unplannable(), Dense(K)], D)
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam", planned=True)
+    x, y = data("labels", "float32")
+    with pytest.raises(xmlp.BackendError, match="cumulative_sum"):
+        trainer.fit(x, y, epochs=1)

@@ -788,3 +788,40 @@ def test_predictions_during_training(path: Way) -> None:
     assert count[0] >= 3
     alone.fit(X, LABELS, epochs=60, batch_size=4)
     assert state_of(alone) == state_of(trainer)
+
+
+def test_an_interrupt_leaves_parameters_and_counters_together() -> None:
+    class Interrupt:
+        def on_step_end(self, trainer: Any) -> None:
+            if trainer.steps == 5:
+                raise KeyboardInterrupt
+
+    network = xmlp.mlp([2, 4, 2])
+    before = network.theta.tobytes()
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam", callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(np.zeros((40, 2)), np.arange(40) % 2, epochs=1, batch_size=4)
+    assert trainer.steps == 0
+    assert network.theta.tobytes() == before
+
+
+def test_a_loss_that_does_not_go_with_the_output_is_refused() -> None:
+    network = xmlp.mlp([2, 4, 2], output_activation="softmax")
+    with pytest.raises(ValueError, match="goes with a sigmoid output"):
+        network.fit(np.zeros((4, 2)), np.eye(2)[[0, 1, 0, 1]], loss="binary_cross_entropy", epochs=1)
+
+
+def test_a_divergence_crosses_processes() -> None:
+    import copy
+
+    error = copy.copy(xmlp.DivergenceError("text", step=3, loss=2.0))
+    assert (str(error), error.step, error.loss) == ("text", 3, 2.0)
+
+
+def test_a_deep_copy_of_a_network_is_its_own() -> None:
+    import copy
+
+    network = xmlp.mlp([2, 4, 2])
+    other = copy.deepcopy(network)
+    other.theta = other.theta * 0
+    assert np.abs(network.theta).max() > 0

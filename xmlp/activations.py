@@ -1,4 +1,4 @@
-"""Activation functions. Each is a formula; its derivative comes from its graph, nobody writes one by hand.
+"""Activation functions. Each is a formula whose derivative comes from its graph; the softmax alone is not elementwise.
 
 Smooth formulas are written with one condition each, so that their derivatives are right at exactly 0, and never
 compute what would overflow in the branch that is not taken.

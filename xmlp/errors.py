@@ -28,6 +28,14 @@ class DivergenceError(ArithmeticError):
         self.step = step
         self.loss = loss
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _divergence, (str(self), self.step, self.loss)
+
+
+def _divergence(message: str, step: int, loss: float) -> DivergenceError:
+    """The error as it comes out of a pickle, as between processes."""
+    return DivergenceError(message, step=step, loss=loss)
+
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """Say that `name` is not a known `what`, and suggest the nearest known names.

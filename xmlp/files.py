@@ -37,6 +37,9 @@ def write(path: str | os.PathLike[str], arrays: dict[str, HostArray], config: di
         raise ValueError(f"the configuration takes {len(text)} bytes of JSON; the limit is {MAX_CONFIG}")
     # safetensors writes the memory of strided arrays as it lies, so copies in C order
     tensors = {name: np.array(a, order="C", copy=True) for name, a in arrays.items()}
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(f"{name} holds numbers that are not finite, so it is not saved; {path} is untouched")
     metadata = {"format": FORMAT, "config": text, "sha256": _digest(text, tensors)}
     replace_file(Path(path), _ordered(safetensors.numpy.save(tensors, metadata=metadata)))
 

@@ -64,10 +64,11 @@ class Loss(ABC):
         w = ctx.xp.reshape(sample_weight, (-1, 1))
         return ctx.xp.sum(terms * w), ctx.xp.sum(sample_weight), gradient * w
 
-    def reduced(self, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
-        """The loss and its gradient after the reduction over the batch."""
+    def reduced(self, xp: Any, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
+        """The loss and its gradient after the reduction over the batch; both 0 if all weights are."""
         if self.reduction == "mean":
-            return total / weight, gradient / weight
+            divisor = weight if type(weight) is float else xp.where(weight > 0, weight, 1.0)
+            return total / divisor, gradient / divisor
         if self.reduction == "sum":
             return total, gradient
         raise ValueError(
@@ -119,11 +120,11 @@ class Loss(ABC):
         """The loss of a batch and its gradient with respect to the predictions, (N, outputs)."""
         xp, terms, gradient = self._terms(predictions, targets)
         if sample_weight is None:
-            return self.reduced(xp.sum(terms), float(terms.shape[0]), gradient)
+            return self.reduced(xp, xp.sum(terms), float(terms.shape[0]), gradient)
         if tuple(sample_weight.shape) != (terms.shape[0],):
             raise ValueError(f"sample_weight must be ({terms.shape[0]},), got the shape {tuple(sample_weight.shape)}")
         w = xp.reshape(xp.astype(sample_weight, terms.dtype), (-1, 1))
-        return self.reduced(xp.sum(terms * w), xp.sum(w), gradient * w)
+        return self.reduced(xp, xp.sum(terms * w), xp.sum(w), gradient * w)
 
 
 def _check_reduction(reduction: str) -> None:

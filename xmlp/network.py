@@ -283,6 +283,10 @@ class Network:
         """The loss as it is computed here, and whether at raw outputs: a sigmoid or softmax output fuses with its
         cross-entropy, so that the gradient at its input is a - y (document 002, eq. 35).
         """
+        if "identity" not in (self._output_link, loss.link) and loss.link != self._output_link:
+            raise ValueError(
+                f"{loss.name} goes with a {loss.link} output or none, this network ends in a {self._output_link}"
+            )
         raw = self._output_link != "identity" and loss.link == self._output_link
         return (loss.at_raw_outputs() if raw else loss), raw
 
@@ -398,7 +402,7 @@ class Network:
         """
         values, loss, raw, x, targets, weights = self._problem(x, y, loss, sample_weight, theta)
         outputs, caches = self.pass_forward(values, self._stats, x, raw=raw)
-        value, dy = loss.reduced(*loss.parts(contexts.of(self.backend), outputs, targets, weights))
+        value, dy = loss.reduced(self.backend.xp, *loss.parts(contexts.of(self.backend), outputs, targets, weights))
         _, grads = self.pass_backward(values, self._stats, caches, dy, raw=raw, input_gradient=False)
         return value, grads
 
@@ -406,7 +410,7 @@ class Network:
         """The loss of a batch, a 0-d array: one forward pass; the arguments are those of `value_and_grad`."""
         values, loss, raw, x, targets, weights = self._problem(x, y, loss, sample_weight, theta)
         outputs, _ = self.pass_forward(values, self._stats, x, raw=raw)
-        return loss.reduced(*loss.parts(contexts.of(self.backend), outputs, targets, weights))[0]
+        return loss.reduced(self.backend.xp, *loss.parts(contexts.of(self.backend), outputs, targets, weights))[0]
 
     def _problem(self, x: Any, y: Any, loss: Any, sample_weight: Any, theta: Any) -> tuple[Any, ...]:
         """The checked arguments of a loss: parameters, loss, whether at raw outputs, x, targets, weights."""
@@ -435,7 +439,7 @@ class Network:
         self.stats = self._stats_layout.pack(self.backend.xp, kept, self._stats)
         return self
 
-    def fit(self, x: Any, y: Any, **kw: Any) -> "History":
+    def fit(self, x: Any, y: Any = None, **kw: Any) -> "History":
         """Train: the keywords of `xmlp.Trainer` and of its `fit`, in one call."""
         from xmlp.training import fit
 
@@ -445,8 +449,12 @@ class Network:
 
     def to(self, backend: str | Backend, *, dtype: str | None = None) -> "Network":
         """A copy on another backend."""
-        there = backend_named(backend, dtype=dtype or self.dtype)
+        kept = backend.dtype if isinstance(backend, Backend) else self.dtype
+        there = backend_named(backend, dtype=dtype or kept)
         return self._made(self.layers, self.in_features, there, self.seed, self.arrays(), self.link, self.metadata)
+
+    def __deepcopy__(self, memo: Any) -> "Network":
+        return self.to(self.backend)
 
     @classmethod
     def _made(

@@ -33,7 +33,7 @@ def backend(name: "str | Backend" = "numpy", *, device: str | None = None, dtype
     device : str, optional
         The same as the part after the colon.
     dtype : str
-        "float32" or "float64".
+        "float32" or "float64". A Backend passed as `name` keeps its own device and dtype.
 
     Raises
     ------

@@ -232,7 +232,7 @@ class Program:
             if run:
                 yield np.asarray(run, dtype=np.int64)
             assert isinstance(call, Product)
-            yield self._product(call)
+            yield partial(self._product, call)
             run = []
         if run:
             yield np.asarray(run, dtype=np.int64)
@@ -240,11 +240,12 @@ class Program:
     def _address(self, place: Place) -> int:
         return address(self.arrays[place.buffer]) + place.offset
 
-    def _product(self, call: Product) -> Callable[[], None]:
+    def _product(self, call: Product) -> None:
+        """A product through NumPy, of the arrays that are bound now."""
         a = self._view(call.a, call.dtype, (call.k, call.m) if call.transpose_a else (call.m, call.k))
         b = self._view(call.b, call.dtype, (call.n, call.k) if call.transpose_b else (call.k, call.n))
         out = self._view(call.out, call.dtype, (call.m, call.n))
-        return partial(np.matmul, a.T if call.transpose_a else a, b.T if call.transpose_b else b, out=out)
+        np.matmul(a.T if call.transpose_a else a, b.T if call.transpose_b else b, out=out)
 
     def _view(self, place: Place, dtype: str, shape: tuple[int, int]) -> HostArray:
         raw = self.arrays[place.buffer].reshape(-1).view(np.uint8)

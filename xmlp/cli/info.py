@@ -14,7 +14,7 @@ import xmlp
 from xmlp.cli import options
 from xmlp.cli.text import columns, json_line
 
-_PACKAGES = ("numpy", "array-api-compat", "safetensors", "click", "rich", "threadpoolctl", "numba")
+_PACKAGES = ("numpy", "array-api-compat", "safetensors", "click", "rich", "threadpoolctl", "llvmlite")
 _BACKENDS = ("numpy", "cupy", "torch", "jax", "array-api-strict")
 
 

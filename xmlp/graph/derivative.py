@@ -26,7 +26,7 @@ PARTIALS: dict[str, tuple[Callable[..., Any] | None, ...]] = {
     "log": (lambda a, f: 1.0 / a,),
     "log1p": (lambda a, f: 1.0 / (1.0 + a),),
     "tanh": (lambda a, f: 1.0 - f**2,),
-    # at a tie the first argument counts as the smaller one: the derivative of maximum(x, 0) at 0 is 0
+    # at a tie both follow their second argument: the derivative of maximum(x, 0) at 0 is 0
     "maximum": (lambda a, b, f: xp.where(a > b, 1.0, 0.0), lambda a, b, f: xp.where(a > b, 0.0, 1.0)),
     "minimum": (lambda a, b, f: xp.where(a < b, 1.0, 0.0), lambda a, b, f: xp.where(a < b, 0.0, 1.0)),
     "where": (None, lambda c, p, q, f: xp.where(c, 1.0, 0.0), lambda c, p, q, f: xp.where(c, 0.0, 1.0)),

@@ -57,8 +57,9 @@ class PlannedRunner(Runner):
 
     chunk = 8
 
-    def __init__(self, step: Step):
+    def __init__(self, step: Step, required: bool = False):
         super().__init__(step)
+        self._required = required
         self._plans: dict[Any, Plan | None] = {}
         self._programs: dict[Any, Any] = {}
 
@@ -91,16 +92,19 @@ class PlannedRunner(Runner):
         if key not in self._plans:
             try:
                 self._plans[key] = trace(self.step, state, batch)
-            except (PlanError, TypeError):
+            except (PlanError, TypeError) as error:
+                if self._required:
+                    raise BackendError(f"planned=True: {error}") from error
                 self._plans[key] = None
         return self._plans[key]
 
     def _program(self, plan: Plan, state: State, arrays: Sequence[Array]) -> Any:
         """The plan bound to these arrays. The sums are its own: they change with every epoch."""
-        from xmlp.backends.native import Program
+        from xmlp.backends.native import Program, address
 
-        fixed = [None if n.startswith("sum.") else a for n, a in zip(self._names(state), arrays, strict=True)]
-        key = (id(plan), *(None if a is None else a.ctypes.data for a in fixed))
+        names = self._names(state)
+        mine = [address(a) for n, a in zip(names, arrays, strict=True) if n in ("theta", "stats") or n[:5] == "slot."]
+        key = (id(plan), *mine)
         if key not in self._programs:
             bound = {
                 n: np.array(a) if n.startswith("sum.") else a for n, a in zip(self._names(state), arrays, strict=True)
@@ -108,7 +112,11 @@ class PlannedRunner(Runner):
             self._programs[key] = Program(plan, {n: a for n, a in bound.items() if a is not None})
             while len(self._programs) > 4:
                 self._programs.pop(next(iter(self._programs)))
-        return self._programs[key]
+        program = self._programs[key]
+        for name, array in zip(names, arrays, strict=True):
+            if name in ("x", "y", "weights") and array is not None and program.arrays[name] is not array:
+                program.bind(name, array)
+        return program
 
     @staticmethod
     def _names(state: State) -> list[str]:
@@ -133,7 +141,7 @@ class PlannedRunner(Runner):
         """The optimizer's scalars, for all steps at once where its arithmetic takes arrays, else one by one."""
         try:
             found: list[dict[str, Any]] = [*self.step.scalars(rates, steps)]
-        except (TypeError, ValueError):
+        except Exception:  # whatever arithmetic that takes numbers only may raise
             rows = [self.step.scalars(float(lr), int(t)) for lr, t in zip(rates, steps, strict=True)]
             found = [{k: np.asarray([row[i][k] for row in rows]) for k in rows[0][i]} for i in range(len(rows[0]))]
         for i, values in enumerate(found):
@@ -146,7 +154,7 @@ def runner(step: Step, planned: bool | None = None) -> Runner:
     reason = _reason_against_plans(step)
     if planned and reason is not None:
         raise BackendError(f"planned=True: {reason}")
-    return Runner(step) if planned is False or reason is not None else PlannedRunner(step)
+    return Runner(step) if planned is False or reason is not None else PlannedRunner(step, bool(planned))
 
 
 def _reason_against_plans(step: Step) -> str | None:

@@ -94,7 +94,7 @@ class Step:
 
         outputs, caches = network.pass_forward(state.theta, state.stats, x, training=True, keys=keys, raw=raw)
         total, weight, gradient = loss.parts(contexts.of(network.backend), outputs, y, weights)
-        _, dy = loss.reduced(total, weight, gradient)
+        _, dy = loss.reduced(xp, total, weight, gradient)
         _, grads = network.pass_backward(
             state.theta, state.stats, caches, dy, training=True, raw=raw, input_gradient=False
         )

@@ -259,13 +259,17 @@ class Trainer:
         self._call("on_epoch_begin")
         per_step = any(hasattr(c, "on_step_end") for c in self.callbacks)
         sums, batches = self._no_sums(), 0
-        for chunk in source.epoch(self.epoch, 1 if per_step else None):
-            sums = self._advance(chunk, sums)
-            batches += chunk.steps
-            if per_step:
-                self._call("on_step_end")
-            if self._stop:
-                break
+        try:
+            for chunk in source.epoch(self.epoch, 1 if per_step else None):
+                sums = self._advance(chunk, sums)
+                batches += chunk.steps
+                if per_step:
+                    self._call("on_step_end")
+                if self._stop:
+                    break
+        except KeyboardInterrupt:  # perhaps between a step and its count
+            self._restore(before)
+            raise
         if batches == 0:
             raise ValueError(
                 f"the iterable of batches gave none in epoch {self.epoch + 1}; pass one that can be gone through again"
@@ -336,7 +340,8 @@ class Trainer:
         result = {}
         if loss:
             sums = [float(backend.to_host(s)) if not isinstance(s, float) else s for s in (total, weight)]
-            result["loss"] = sums[0] / sums[1] if self.loss.reduction == "mean" else sums[0]
+            mean = sums[0] / sums[1] if sums[1] else math.nan
+            result["loss"] = mean if self.loss.reduction == "mean" else sums[0]
         if self.metrics:
             joined = backend.to_host(outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs))
             w = None if data.weights is None else backend.to_host(data.weights)
