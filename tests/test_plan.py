@@ -442,3 +442,10 @@ def test_planned_by_order_says_why_it_cannot_be():
     x, y = data("labels", "float32")
     with pytest.raises(xmlp.BackendError, match="cumulative_sum"):
         trainer.fit(x, y, epochs=1)
+
+
+def test_the_plan_is_the_same_on_every_library(mode):
+    network = xmlp.Network(NETWORKS["everything"], D, backend=mode.backend())
+    made = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam").plan(16)
+    here = xmlp.Network(NETWORKS["everything"], D)
+    assert str(made) == str(xmlp.Trainer(here, loss="softmax_cross_entropy", optimizer="adam").plan(16))

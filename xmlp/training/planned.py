@@ -22,7 +22,7 @@ def trace(step: Step, state: State, batch: Batch) -> Plan:
     network = step.network.on(TracingBackend(tracer, step.network.dtype))
 
     def symbol(name: str, array: Array) -> Tensor:
-        return tracer.input(name, tuple(array.shape), str(array.dtype))
+        return tracer.input(name, tuple(array.shape), str(array.dtype).rpartition(".")[2])
 
     names = state_names(state)
     symbols = State(
