@@ -58,11 +58,7 @@ class Loss(ABC):
         self, ctx: Context, predictions: Array, targets: Array, sample_weight: Array | None
     ) -> tuple[Array, Array | float, Array]:
         """(sum of weighted losses, sum of weights, gradient of the first); `sample_weight` is (N,) or None."""
-        terms, gradient = self.terms_and_gradient(ctx, predictions, targets)
-        if sample_weight is None:
-            return ctx.xp.sum(terms), float(predictions.shape[-2]), gradient
-        w = ctx.xp.reshape(sample_weight, (-1, 1))
-        return ctx.xp.sum(terms * w), ctx.xp.sum(sample_weight), gradient * w
+        return _weighted(ctx.xp, *self.terms_and_gradient(ctx, predictions, targets), sample_weight)
 
     def reduced(self, xp: Any, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
         """The loss and its gradient after the reduction over the batch; both 0 if all weights are."""
@@ -119,12 +115,22 @@ class Loss(ABC):
     ) -> tuple[Array, Array]:
         """The loss of a batch and its gradient with respect to the predictions, (N, outputs)."""
         xp, terms, gradient = self._terms(predictions, targets)
-        if sample_weight is None:
-            return self.reduced(xp, xp.sum(terms), float(terms.shape[0]), gradient)
-        if tuple(sample_weight.shape) != (terms.shape[0],):
-            raise ValueError(f"sample_weight must be ({terms.shape[0]},), got the shape {tuple(sample_weight.shape)}")
-        w = xp.reshape(xp.astype(sample_weight, terms.dtype), (-1, 1))
-        return self.reduced(xp, xp.sum(terms * w), xp.sum(w), gradient * w)
+        if sample_weight is not None:
+            if tuple(sample_weight.shape) != (terms.shape[0],):
+                got = tuple(sample_weight.shape)
+                raise ValueError(f"sample_weight must be ({terms.shape[0]},), got the shape {got}")
+            sample_weight = xp.astype(sample_weight, terms.dtype)
+        return self.reduced(xp, *_weighted(xp, terms, gradient, sample_weight))
+
+
+def _weighted(
+    xp: Any, terms: Array, gradient: Array, sample_weight: Array | None
+) -> tuple[Array, Array | float, Array]:
+    """(sum of weighted terms, sum of weights, weighted gradient) of terms and gradient (N, outputs)."""
+    if sample_weight is None:
+        return xp.sum(terms), float(terms.shape[-2]), gradient
+    w = xp.reshape(sample_weight, (-1, 1))
+    return xp.sum(terms * w), xp.sum(sample_weight), gradient * w
 
 
 def _check_reduction(reduction: str) -> None:

@@ -1,7 +1,6 @@
 """Backends: the array libraries on which the mathematics runs. Each is imported when it is first asked for."""
 
 import importlib
-import importlib.metadata
 import importlib.util
 import sys
 from functools import lru_cache

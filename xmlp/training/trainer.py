@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import xmlp.context as contexts
 from xmlp import initializers, losses, metrics, optimizers
 from xmlp.backends import seeds
 from xmlp.backends.host import host_array
@@ -172,7 +173,7 @@ class Trainer:
         return trace(self._pure, self._state(sums), Batch(x, y, None, rows))
 
     def _link(self) -> str:
-        """The link that the loss sets; a final sigmoid or softmax has its own."""
+        """The link that the loss asks for; the network's own if it asks for none."""
         return self.loss.link if self.loss.link != "identity" else self.network.link
 
     # --- many steps ---------------------------------------------------------------------------------------------------
@@ -323,8 +324,6 @@ class Trainer:
         return self._evaluate(self._data((x, y, sample_weight), ("x", "y")), count(batch_size, "batch_size"))
 
     def _evaluate(self, data: Batch, batch_size: int, loss: bool = True) -> dict[str, float]:
-        import xmlp.context as contexts
-
         network, backend = self.network, self.network.backend
         fused, raw = network.loss_at(self.loss)
         total, weight, outputs = 0.0, 0.0, []
@@ -349,7 +348,7 @@ class Trainer:
         return result
 
     def _metric_values(self, outputs: Any, raw: bool, targets: Any, weights: Any) -> dict[str, float]:
-        link = self.loss.link if self.loss.link != "identity" else self.network.link
+        link = self._link()
         if link == "softmax":
             labels, truth = outputs.argmax(-1), targets if targets.ndim == 1 else targets.argmax(-1)
         else:
