@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 import xmlp.context as contexts
 from xmlp import initializers, losses, metrics, optimizers
 from xmlp.backends import seeds
-from xmlp.backends.host import host_array
 from xmlp.data.batches import batch_order, split_rows
 from xmlp.errors import DivergenceError, unknown
 from xmlp.graph.plan import Plan
@@ -188,7 +187,8 @@ class Trainer:
         validation_data: tuple[Any, ...] | None = None,
         validation_split: float = 0.0,
         sample_weight: Any = None,
-        class_weight: Mapping[int, float] | str | None = None,
+        output_weight: Any = None,
+        class_weight: Any = None,
         shuffle: bool = True,
         verbose: bool = False,
     ) -> History:
@@ -205,9 +205,14 @@ class Trainer:
         validation_data : (x, y) or (x, y, sample_weight), optional
         validation_split : float
             Fraction of the rows to hold out instead.
-        sample_weight : array (N,), optional
+        sample_weight : array (N,) or (N, outputs), optional
+            A weight k is the row repeated k times, 0 the row removed; (N, outputs) weighs each target by itself. A
+            target that is missing has the weight 0: NaN among reals, or what is masked in a NumPy masked array.
+        output_weight : array (outputs,), optional
+            Multiplies the sample weights, of the validation data too.
         class_weight : dict of label to weight, or "balanced", optional
-            Multiplies the sample weights. "balanced" is N / (classes * count of the class).
+            Multiplies the sample weights, not of `validation_data`. "balanced" is W / (classes * W_c) with the weight W
+            of all rows and W_c of the class. For several labels a row also a list of them, one per output.
         shuffle : bool
         verbose : bool
             Print a line per epoch.
@@ -233,15 +238,16 @@ class Trainer:
                 raise ValueError(
                     "with an iterable of batches, weights come in the batches and validation_split has no rows"
                 )
-            source: _Rows | _Stream = _Stream(x, self)
+            source: _Rows | _Stream = _Stream(x, self, output_weight)
         elif y is None:
             raise ValueError("fit needs y, the targets of the rows of x; only an iterable of batches goes without")
         else:
-            data, held = self._prepared(x, y, validation_split, sample_weight, class_weight)
+            data = self._data((x, y, sample_weight), ("x", "y"), output_weight=output_weight, class_weight=class_weight)
+            data, held = self._split(data, validation_split)
             source = _Rows(data, batch_size, shuffle, self)
             validation = held
         if validation_data is not None:
-            validation = self._data(validation_data, ("validation x", "validation y"))
+            validation = self._data(validation_data, ("validation x", "validation y"), output_weight=output_weight)
         self._stop = False
         self._call("on_fit_begin")
         try:
@@ -319,9 +325,12 @@ class Trainer:
 
     # --- measuring ----------------------------------------------------------------------------------------------------
 
-    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = 1024) -> dict[str, float]:
+    def evaluate(
+        self, x: Any, y: Any, *, sample_weight: Any = None, output_weight: Any = None, batch_size: int = 1024
+    ) -> dict[str, float]:
         """The loss and the metrics on data, in inference mode."""
-        return self._evaluate(self._data((x, y, sample_weight), ("x", "y")), count(batch_size, "batch_size"))
+        data = self._data((x, y, sample_weight), ("x", "y"), output_weight=output_weight)
+        return self._evaluate(data, count(batch_size, "batch_size"))
 
     def _evaluate(self, data: Batch, batch_size: int, loss: bool = True) -> dict[str, float]:
         network, backend = self.network, self.network.backend
@@ -331,7 +340,7 @@ class Trainer:
         for start in range(0, count, batch_size):
             rows = slice(start, min(start + batch_size, count))
             y = network.compute(data.x[rows, :], raw=raw)
-            w = None if data.weights is None else data.weights[rows]
+            w = None if data.weights is None else data.weights[rows, ...]
             t = data.y[rows] if data.y.ndim == 1 else data.y[rows, :]
             part, part_weight, _ = fused.parts(contexts.of(backend), y, t, w)
             total, weight = total + part, weight + part_weight
@@ -364,19 +373,13 @@ class Trainer:
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
-    def _data(self, data: tuple[Any, ...], what: tuple[str, str]) -> Batch:
+    def _data(self, data: tuple[Any, ...], what: tuple[str, str], **weighting: Any) -> Batch:
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError(f"{what[0].partition(' ')[0]} data must be (x, y) or (x, y, sample_weight)")
         x, y, weights = data if len(data) == 3 else (*data, None)
-        return Batch(*self._inputs.batch(x, y, weights, self.loss, self.network.out_features, what), None)
+        return Batch(*self._inputs.batch(x, y, weights, self.loss, self.network.out_features, what, **weighting), None)
 
-    def _prepared(
-        self, x: Any, y: Any, fraction: float, sample_weight: Any, class_weight: Any
-    ) -> tuple[Batch, Batch | None]:
-        data = self._data((x, y, sample_weight), ("x", "y"))
-        if class_weight is not None:
-            weights = self._class_weights(data, class_weight)
-            data = data._replace(weights=self._inputs.weights(weights, data.x.shape[0], "class_weight"))
+    def _split(self, data: Batch, fraction: float) -> tuple[Batch, Batch | None]:
         if not fraction:
             return data, None
         train, held = split_rows(data.x.shape[0], fraction, self.seed)
@@ -387,30 +390,6 @@ class Trainer:
         index = backend.from_host(rows, "int32")
         taken = [None if a is None else backend.xp.take(a, index, axis=0) for a in data[:3]]
         return Batch(taken[0], taken[1], taken[2], None)
-
-    def _class_weights(self, data: Batch, class_weight: Mapping[int, float] | str) -> Any:
-        labels = self.network.backend.to_host(data.y)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.ndim != 1 or (labels != np.round(labels)).any():
-            raise ValueError("class_weight needs integer class labels as y; use sample_weight instead")
-        labels = labels.astype(np.int64)
-        base = (
-            np.ones(len(labels))
-            if data.weights is None
-            else self.network.backend.to_host(data.weights).astype(np.float64)
-        )
-        if class_weight == "balanced":
-            counts = np.bincount(labels, weights=base)
-            present = counts > 0
-            return base * (base.sum() / (present.sum() * np.where(present, counts, 1.0)))[labels]
-        if isinstance(class_weight, str):
-            raise ValueError(unknown("class_weight", class_weight, ("balanced",)))
-        if not isinstance(class_weight, Mapping):
-            raise TypeError(f'class_weight is a dict of label to weight or "balanced", got {class_weight!r}')
-        if missing := set(np.unique(labels).tolist()) - set(class_weight):
-            raise ValueError(f"class_weight has no weight for the label {min(missing)}")
-        return base * host_array([class_weight[k] for k in labels.tolist()], "class_weight")
 
     def _call(self, event: str) -> None:
         for callback in self.callbacks:
@@ -449,18 +428,19 @@ class _Rows:
 class _Stream:
     """Batches that the caller's iterable gives."""
 
-    def __init__(self, batches: Iterable[Any], trainer: Trainer):
+    def __init__(self, batches: Iterable[Any], trainer: Trainer, output_weight: Any):
         if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, dict)):
             raise TypeError(
                 f"fit takes arrays x and y, or an iterable of batches (x, y); got x of {type(batches).__name__}, no y"
             )
-        self.batches, self.trainer = batches, trainer
+        self.batches, self.trainer, self.output_weight = batches, trainer, output_weight
 
     def epoch(self, number: int, limit: int | None) -> Iterator[Chunk]:
         for i, batch in enumerate(self.batches):
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
-            yield Chunk(self.trainer._data(tuple(batch), (f"batch {i}: x", f"batch {i}: y")), None, 0, 1)
+            what = f"batch {i}: x", f"batch {i}: y"
+            yield Chunk(self.trainer._data(tuple(batch), what, output_weight=self.output_weight), None, 0, 1)
 
 
 def _warn_of_equal_units(network: Network) -> None:
@@ -521,5 +501,5 @@ def _fitting_loss(network: Network, y: Any) -> str:
         return "binary_cross_entropy"
     if network.link == "softmax":
         return "softmax_cross_entropy"
-    labels = y is not None and network.out_features > 1 and host_array(y, "y").ndim == 1
+    labels = y is not None and network.out_features > 1 and np.ndim(y) == 1
     return "softmax_cross_entropy" if labels else "squared_error"
