@@ -173,7 +173,7 @@ def test_wrong_networks_and_metrics() -> None:
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"temperature": "1"}, {"thresholds": [0.5]}])
 def test_a_file_with_wrong_decisions_is_refused(wrong: Any) -> None:
     network = fitted()
-    with pytest.raises(xmlp.CheckpointError, match="temperature|thresholds"):
+    with pytest.raises(xmlp.CheckpointError, match=r"temperature|thresholds"):
         xmlp.Network.from_config({**network.config(), **wrong}, network.arrays())
 
 
@@ -196,7 +196,7 @@ def test_pickles_of_formulas() -> None:
         return x
 
     for formula in (hidden, wavy.derivative):
-        with pytest.raises(TypeError, match="cannot be pickled.*outside of functions"):
+        with pytest.raises(TypeError, match=r"cannot be pickled.*outside of functions"):
             pickle.dumps(formula)
 
 

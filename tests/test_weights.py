@@ -198,8 +198,8 @@ def test_class_weights_of_several_labels() -> None:
     assert np.array_equal(one, theta(X, BITS, "binary_cross_entropy", sample_weight=1 + 2 * BITS))
     share = BITS.mean(axis=0)
     balanced = theta(X, BITS, "binary_cross_entropy", class_weight="balanced")
-    same(balanced, theta(X, BITS, "binary_cross_entropy", sample_weight=np.where(BITS == 1, 0.5 / share, 0.5 / (1 - share))),
-         "balanced by hand")  # fmt: skip
+    by_hand = np.where(BITS == 1, 0.5 / share, 0.5 / (1 - share))
+    same(balanced, theta(X, BITS, "binary_cross_entropy", sample_weight=by_hand), "balanced by hand")
 
 
 def test_validation_is_weighted() -> None:

@@ -130,9 +130,9 @@ class Inputs:
     ) -> tuple[Array, Array, Array | None]:
         """Features, targets and weights of as many rows each, on the device.
 
-        Targets are as `loss` takes them, reals (N, outputs) or int32 labels (N,). Weights are (N,) or (N, outputs), None
-        if there are none: the product of those of the rows, of the outputs, of the classes, and of 0 for each target
-        that is missing.
+        Targets are as `loss` takes them, reals (N, outputs) or int32 labels (N,). Weights are (N,) or (N, outputs),
+        None if there are none: the product of those of the rows, of the outputs, of the classes, and of 0 for each
+        target that is missing.
         """
         kinds = {owner(a) or "numpy" for a in (x, y)} - {"numpy", self.backend.name}
         if len({owner(a) or "numpy" for a in (x, y)}) > 1 and kinds:

@@ -347,7 +347,8 @@ def _counts(targets: Array, predictions: Array, classes: int | None, sample_weig
         t, p = (_indicators(labels, what) for labels, what in ((t, "targets"), (p, "predictions")))
         w = w if w.ndim == 2 else w[:, None]
         counted = xp.astype(xp.max(xp.broadcast_to(w, t.shape), axis=0) > 0, xp.float64)
-        return _Counts(*(xp.sum(w * of_class, axis=0) for of_class in (t * p, p, t)), counted)
+        hits, predicted, true = (xp.sum(w * of_class, axis=0) for of_class in (t * p, p, t))
+        return _Counts(hits, predicted, true, counted)
     k = _classes(t, p, classes)
     hits = predicted = true = xp.zeros(k, dtype=xp.float64)
     for rows in _blocks(t.shape[0], k):

@@ -182,6 +182,10 @@ class Network:
         """Per layer the arrays that are kept but not learned."""
         return self._stats_layout.views(self.backend.xp, self._stats)
 
+    @statistics.setter
+    def statistics(self, value: Sequence[Mapping[str, Array]]) -> None:
+        self.stats = self._stats_layout.pack(self.backend.xp, [dict(s) for s in value], self._stats)
+
     def summary(self) -> str:
         """A table of the layers: outputs, parameters, settings.
 
@@ -348,11 +352,11 @@ class Network:
         if backend is not self.backend:  # being traced
             network = self.on(backend)
         x = x if x.dtype == backend.float_dtype else backend.xp.astype(x, backend.float_dtype)
-        cooled = link is not None and self.temperature != 1.0
-        y, _ = network.pass_forward(theta, stats, x, raw=raw or cooled)
-        if cooled:
-            return backend.apply(LINKS[link], y / self.temperature)
-        return y if link in (None, self._output_link) else backend.apply(LINKS[link], y)
+        if link is not None and self.temperature != 1.0:
+            logits, _ = network.pass_forward(theta, stats, x, raw=True)
+            return backend.apply(LINKS[link], logits / self.temperature)
+        y, _ = network.pass_forward(theta, stats, x, raw=raw)
+        return y if link in (None, self._output_link) else backend.apply(LINKS[str(link)], y)
 
     def predict_label(self, x: Any, thresholds: Any = None, batch_size: int | None = None) -> Any:
         """Decisions: the class with the largest output (N,), or for a sigmoid link 1 where p > threshold, else 0.
@@ -527,9 +531,8 @@ class Network:
         mean, scale = mean_and_scale(self.backend.to_host(self._inputs.features(x)[0]))
         xp, least = self.backend.xp, self.backend.xp.finfo(self.backend.float_dtype).smallest_normal
         mean, scale = self.backend.from_host(mean), self.backend.from_host(scale)
-        kept = [dict(s) for s in self.statistics]
-        kept[0] = {"mean": mean, "scale": xp.where(scale < float(least), 1.0, scale)}
-        self.stats = self._stats_layout.pack(self.backend.xp, kept, self._stats)
+        first = {"mean": mean, "scale": xp.where(scale < float(least), 1.0, scale)}
+        self.statistics = [first, *self.statistics[1:]]
         return self
 
     def fit(self, x: Any, y: Any = None, **kw: Any) -> "History":
@@ -573,7 +576,7 @@ class Network:
         network._stats = backend.zeros(network._stats_layout.size)
         network.theta, network.stats = arrays["theta"], arrays["stats"]
         for name, value in settings.items():
-            setattr(network, name, copy.copy(value))
+            setattr(network, name, dict(value) if name == "metadata" else value)
         return network
 
     def _checked(self) -> "Network":

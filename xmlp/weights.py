@@ -26,9 +26,9 @@ def without_gaps(y: Any, what: str, outputs: int, elementwise: bool) -> tuple[Ho
     """
     masked = isinstance(y, np.ma.MaskedArray)
     host = host_array(np.ma.getdata(y) if masked else y, what)
-    missing = np.array(np.ma.getmaskarray(y)) if masked else np.zeros(host.shape, bool)
+    missing: Any = np.array(np.ma.getmaskarray(y)) if masked else np.zeros(host.shape, bool)
     if host.dtype.kind == "f" and (host.ndim == 2 or outputs == 1):  # NaN is no class label
-        missing |= np.isnan(host)
+        missing = missing | np.isnan(host)
     if not missing.any():
         return host, None
     if missing.all():
