@@ -226,20 +226,20 @@ def test_single_targets_may_be_missing() -> None:
 
 
 def test_class_weights_name_labels() -> None:
-    heavy = of("multiclass", class_weight={"red": 50.0}).fit(X, LABELS)
-    by_row = of("multiclass").fit(X, LABELS, sample_weight=np.where(LABELS == "red", 50.0, 1.0))
+    heavy = of("multiclass", l2=0.0, class_weight={"red": 50.0}).fit(X, LABELS)
+    by_row = of("multiclass", l2=0.0).fit(X, LABELS, sample_weight=np.where(LABELS == "red", 50.0, 1.0))
     assert np.array_equal(heavy.predict_proba(X), by_row.predict_proba(X))
-    each = of("multilabel", class_weight=[{1: 3.0}, {}, {0: 2.0}]).fit(X, BITS)
+    each = of("multilabel", l2=0.0, class_weight=[{1: 3.0}, {}, {0: 2.0}]).fit(X, BITS)
     weights = np.stack([np.where(BITS[:, 0], 3, 1), np.ones(N), np.where(BITS[:, 2], 1, 2)], axis=1)
-    assert np.array_equal(scores(each), scores(of("multilabel").fit(X, BITS, sample_weight=weights)))
+    assert np.array_equal(scores(each), scores(of("multilabel", l2=0.0).fit(X, BITS, sample_weight=weights)))
     with pytest.raises(ValueError, match="class_weight has the label 'rad'"):
         of("multiclass", class_weight={"rad": 1.0}).fit(X, LABELS)
 
 
 def test_weights_of_outputs() -> None:
-    model = of("multioutput", output_weight=[1.0, 0.0]).fit(X, REALS)
+    model = of("multioutput", l2=0.0, output_weight=[1.0, 0.0]).fit(X, REALS)
     y = REALS * [1.0, np.nan]
-    assert np.allclose(model.predict(X)[:, 0], of("multioutput").fit(X, y).predict(X)[:, 0], rtol=1e-9)
+    assert np.allclose(model.predict(X)[:, 0], of("multioutput", l2=0.0).fit(X, y).predict(X)[:, 0], rtol=1e-9)
 
 
 # --- going on ---------------------------------------------------------------------------------------------------------

@@ -64,8 +64,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     shuffle : bool
         Whether the rows take a new order in each epoch.
     tol, n_iter_no_change : float, int
-        `fit` ends when what it watches has not improved by more than `tol` for `n_iter_no_change` epochs: the training
-        loss, with `early_stopping` what `monitor` says. `tol=None` never ends early.
+        `fit` ends when the training loss has not fallen by more than `tol` for `n_iter_no_change` epochs; with
+        `early_stopping` when what `monitor` says has not improved for as many. `tol=None` never ends early.
     early_stopping : bool
         Whether to watch validation data, and to keep the parameters of the best epoch.
     validation_fraction : float
@@ -162,12 +162,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             validation = self._validation(validation)
         elif self.early_stopping and epochs > 1:
             kept, held = self._split(targets)
-            validation = (
-                *(arrays.rows(a, held) for a in (arrays.dense(x), targets)),
-                *([] if weights is None else [weights[held]]),
-            )
-            x, targets = arrays.rows(x, kept), targets[kept]
-            weights = None if weights is None else weights[kept]
+            whole = (x, targets) if weights is None else (x, targets, weights)
+            validation = tuple(arrays.rows(a, held) for a in whole)
+            x, targets, *rest = (arrays.rows(a, kept) for a in whole)
+            weights = rest[0] if rest else None
         x = arrays.dense(x)
         if fresh:
             self._begin(x, targets, weights, epochs)
@@ -183,7 +181,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
             source, given = (arrays.SparseBatches(x, *self._of_rows(targets, weights), size, order), None), {}
             more.pop("class_weight", None)
         if validation is not None:
-            validation = (self._to_network(validation[0]), self._scaled(validation[1]), *validation[2:])
+            watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]
+            validation = (self._to_network(watched), self._scaled(validation[1]), *validation[2:])
         trainer.fit(*source, epochs=epochs, validation_data=validation, verbose=bool(self.verbose), **given, **more)
         for name, value in self._fitted().items():
             setattr(self, name, value)
@@ -298,7 +297,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         if not (self.early_stopping and validated):
             return [EarlyStopping("loss", patience=patience, min_delta=self.tol, mode="min", restore_best=False)]
         name, better = self._watched()
-        return [EarlyStopping(f"val_{name}", patience=patience, min_delta=self.tol, mode=better.__name__)]
+        return [EarlyStopping(f"val_{name}", patience=patience, mode=better.__name__)]
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
@@ -322,14 +321,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
     def _validation(self, data: Any) -> tuple[Any, ...]:
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError("validation_data must be (X, y) or (X, y, sample_weight)")
-        x = self._features_of_validation(data[0])
+        xp = array_namespace(data[0]) if arrays.dispatched(data[0]) else np
+        x = validate_data(self, data[0], accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=False)
         check_consistent_length(x, *data[1:])
         return x, self._encoded(data[1], False), *(self._row_weights(w, x.shape[0]) for w in data[2:])
-
-    def _features_of_validation(self, X: Any) -> Any:
-        xp = array_namespace(X) if arrays.dispatched(X) else np
-        x = validate_data(self, X, accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=False)
-        return x.toarray() if sparse.issparse(x) else x
 
     def _split(self, targets: Any) -> tuple[Any, Any]:
         """Numbers of the rows to train on and to watch."""
