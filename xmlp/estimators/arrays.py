@@ -85,7 +85,7 @@ def dense(x: Any) -> Any:
 
 def block_rows(x: Any) -> int:
     """How many rows of a sparse matrix fit in a block."""
-    return max(1, BLOCK_BYTES // (x.shape[1] * x.dtype.itemsize))
+    return max(1, int(BLOCK_BYTES // (x.shape[1] * x.dtype.itemsize)))
 
 
 def in_blocks(function: Callable[[Any], Any], x: Any) -> Any:

@@ -1,7 +1,7 @@
 """What the estimators share: their settings, fitting, and the way of arrays in and out."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from xmlp.backends import owner
 from xmlp.backends.host import host_array
 from xmlp.errors import unknown
 from xmlp.estimators import arrays
-from xmlp.estimators.protocol import CallbackSupportMixin, fit_tasks
+from xmlp.estimators.protocol import CallbackSupport, fit_tasks
 from xmlp.inputs import count
 from xmlp.losses import Loss
 from xmlp.network import Network
@@ -34,7 +34,7 @@ _LOWER_IS_BETTER = ("loss", "mae", "rmse")
 
 
 @dataclass(repr=False, eq=False)
-class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
+class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     """Settings and fitting of both estimators.
 
     Parameters
@@ -175,15 +175,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
         trainer.callbacks = [*stopping, *fit_tasks(self, epochs, data, self._fitted), *self.callbacks]
         size, more = self._batch_size(x.shape[0]), self._weighting()
         given: Any = {"batch_size": size, "shuffle": self.shuffle, "sample_weight": weights}
-        source: Sequence[Any] = (self._to_network(x), targets)
+        source: Any = self._to_network(x)
         if sparse.issparse(x):
             order = arrays.epochs_of(x.shape[0], trainer.seed, trainer.epoch, self.shuffle)
-            source, given = (arrays.SparseBatches(x, *self._of_rows(targets, weights), size, order), None), {}
+            source = arrays.SparseBatches(x, *self._of_rows(targets, weights), size, order)
+            targets, given = None, {}
             more.pop("class_weight", None)
         if validation is not None:
             watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]
             validation = (self._to_network(watched), self._scaled(validation[1]), *validation[2:])
-        trainer.fit(*source, epochs=epochs, validation_data=validation, verbose=bool(self.verbose), **given, **more)
+        given |= {"validation_data": validation, "verbose": bool(self.verbose), **more}
+        trainer.fit(source, targets, epochs=epochs, **given)
         for name, value in self._fitted().items():
             setattr(self, name, value)
 

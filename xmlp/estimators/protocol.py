@@ -1,18 +1,21 @@
 """scikit-learn's callback protocol where the installed version has it, and nothing where it has not."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    import sklearn.callback as theirs
 except ImportError:  # before 1.9
+    theirs = None
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in for the mixin of scikit-learn 1.9."""
+CallbackSupport: Any = object if theirs is None else theirs.CallbackSupportMixin
 
-    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Stands in for the decorator of scikit-learn 1.9."""
-        return method
+
+def with_callbacks(method: Method) -> Method:
+    """Let callbacks clean up when the method ends, in whatever way."""
+    return method if theirs is None else theirs.with_callbacks(method)
 
 
 class FitTasks:
