@@ -21,8 +21,8 @@ LEVELS = [
     {"activations", "schedules", "files"},
     {"layers", "losses", "optimizers"},
     {"weights"},
-    {"configs", "inputs", "predicting"},
-    {"metrics", "data"},
+    {"configs", "inputs", "predicting", "decisions"},
+    {"metrics", "data", "decisions", "callbacks"},
     {"network"},
     {"perceptron"},
     {"training"},
@@ -33,7 +33,7 @@ LEVELS = [
 ]
 LIBRARIES_ALLOWED = (
     "backends", "initializers", "data", "files", "predicting", "testing", "training", "metrics", "estimators", "cli",
-    "weights",
+    "weights", "decisions",
 )  # fmt: skip
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "sklearn"}
 

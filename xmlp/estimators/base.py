@@ -16,6 +16,7 @@ from xmlp import losses, metrics, optimizers
 from xmlp import weights as weighting
 from xmlp.backends import owner
 from xmlp.backends.host import host_array
+from xmlp.callbacks import EarlyStopping
 from xmlp.errors import unknown
 from xmlp.estimators import arrays
 from xmlp.estimators.protocol import CallbackSupport, fit_tasks
@@ -26,7 +27,6 @@ from xmlp.optimizers import Optimizer
 from xmlp.perceptron import mlp
 from xmlp.schedules import Cosine, OneCycle, rate
 from xmlp.training import Trainer
-from xmlp.training.callbacks import EarlyStopping
 
 Array = Any
 _SCHEDULES = {"cosine": Cosine, "one_cycle": OneCycle}
@@ -402,13 +402,13 @@ class _Training:
     @classmethod
     def of(cls, trainer: Trainer) -> "_Training":
         slots = {name: trainer.network.backend.to_host(a) for name, a in trainer._slots.items()}
-        counts = trainer.steps, trainer.epoch
+        counts = trainer.steps, trainer.epoch, trainer.lr_scale
         return cls(trainer.network, trainer.optimizer, trainer.seed, slots, counts, trainer.history)
 
     def restored(self, trainer: Trainer) -> Trainer:
         backend = trainer.network.backend
         trainer._slots = {name: backend.from_host(np.array(a)) for name, a in self.slots.items()}
-        (trainer.steps, trainer.epoch), trainer.history = self.counts, self.history
+        (trainer.steps, trainer.epoch, trainer.lr_scale), trainer.history = self.counts, self.history
         return trainer
 
 
