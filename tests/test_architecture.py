@@ -21,7 +21,7 @@ LEVELS = [
     {"activations", "schedules", "files"},
     {"layers", "losses", "optimizers"},
     {"weights"},
-    {"configs", "inputs", "predicting", "decisions"},
+    {"configs", "inputs", "predicting"},
     {"metrics", "data", "decisions", "callbacks"},
     {"network"},
     {"perceptron"},

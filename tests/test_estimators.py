@@ -1,6 +1,5 @@
 """The estimators: scikit-learn's own checks, and what users of its perceptron have asked for."""
 
-import os
 import pickle
 import re
 import tracemalloc
@@ -10,8 +9,6 @@ from unittest import SkipTest
 
 import numpy as np
 import pytest
-
-os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy is imported
 
 sklearn = pytest.importorskip("sklearn")
 from scipy import sparse  # noqa: E402

@@ -79,7 +79,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         See `xmlp.callbacks`.
     output_weight : array (outputs,), optional
     warm_start : bool
-        Whether `fit` goes on from where it was, the optimizer's state included.
+        Whether `fit` goes on from where it was, the optimizer's state included, with the layers, the loss, the
+        optimizer and the penalties of the first call.
     random_state : int, RandomState or None
         Decides initial weights, splits, the order of rows and dropout masks.
     verbose : bool
@@ -151,7 +152,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
 
     # --- fitting ------------------------------------------------------------------------------------------------------
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, validation: Any, epochs: int, fresh: bool) -> None:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, validation: Any = None, *, fresh: bool, partial: bool) -> None:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         x = self._features(X, "fit", reset=fresh)
@@ -160,22 +161,22 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         weights = self._row_weights(sample_weight, len(targets))
         if validation is not None:
             validation = self._validation(validation)
-        elif self.early_stopping and epochs > 1:
+        elif self.early_stopping and not partial:
             kept, held = self._split(targets)
             whole = (x, targets) if weights is None else (x, targets, weights)
             validation = tuple(arrays.rows(a, held) for a in whole)
             x, targets, *rest = (arrays.rows(a, kept) for a in whole)
             weights = rest[0] if rest else None
-        x = arrays.dense(x)
+        x, epochs = arrays.dense(x), 1 if partial else self.max_iter
         if fresh:
             self._begin(x, targets, weights, epochs)
         trainer, targets = self._trainer_at_hand(), self._scaled(targets)
-        stopping = self._stopping(validation is not None) if epochs > 1 else []
         data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
-        trainer.callbacks = [*stopping, *fit_tasks(self, epochs, data, self._fitted), *self.callbacks]
+        of_fit = [*self._stopping(validation is not None), *fit_tasks(self, epochs, data, self._fitted)]
+        trainer.callbacks = [*([] if partial else of_fit), *self.callbacks]
         size, more = self._batch_size(x.shape[0]), self._weighting()
         given: Any = {"batch_size": size, "shuffle": self.shuffle, "sample_weight": weights}
-        source: Any = self._to_network(x)
+        source: Any = _for_network(x, trainer.network)
         if sparse.issparse(x):
             order = arrays.epochs_of(x.shape[0], trainer.seed, trainer.epoch, self.shuffle)
             source = arrays.SparseBatches(x, *self._of_rows(targets, weights), size, order)
@@ -183,7 +184,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             more.pop("class_weight", None)
         if validation is not None:
             watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]
-            validation = (self._to_network(watched), self._scaled(validation[1]), *validation[2:])
+            validation = (_for_network(watched, trainer.network), self._scaled(validation[1]), *validation[2:])
         given |= {"validation_data": validation, "verbose": bool(self.verbose), **more}
         trainer.fit(source, targets, epochs=epochs, **given)
         for name, value in self._fitted().items():
@@ -313,13 +314,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         xp = array_namespace(X) if arrays.dispatched(X) else np
         return validate_data(self, X, accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=reset)
 
-    def _to_network(self, x: Any) -> Any:
-        """Features as the network takes them: device arrays of its own, else on the host."""
-        backend = self._trainer.network.backend if not hasattr(self, "network_") else self.network_.backend
-        if owner(x) != backend.name or backend.name == "numpy" or backend.device_of(x) != str(backend.device):
-            return arrays.host(x)
-        return array_namespace(x).astype(x, backend.float_dtype)
-
     def _validation(self, data: Any) -> tuple[Any, ...]:
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError("validation_data must be (X, y) or (X, y, sample_weight)")
@@ -344,7 +338,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Any, method: str, function: Any) -> Any:
         """`function` of the features on the network's side, in the library of X."""
         x = self._features(X, method)
-        return arrays.like(x, arrays.in_blocks(lambda part: function(self._to_network(part)), x))
+        return arrays.like(x, arrays.in_blocks(lambda part: function(_for_network(part, self.network_)), x))
 
     def input_gradient(self, X: Any, output: int = 0) -> Any:
         """The gradient of one of the network's outputs with respect to the features, for each row.
@@ -390,6 +384,14 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     def _weighting(self) -> dict[str, Any]:
         """Keywords of `Trainer.fit` that weigh outputs and classes."""
         return {"output_weight": self.output_weight}
+
+
+def _for_network(x: Any, network: Network) -> Any:
+    """Features as the network takes them: device arrays of its own, else on the host."""
+    backend = network.backend
+    if owner(x) != backend.name or backend.name == "numpy" or backend.device_of(x) != str(backend.device):
+        return arrays.host(x)
+    return array_namespace(x).astype(x, backend.float_dtype)
 
 
 class _Training:

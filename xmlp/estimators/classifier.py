@@ -70,7 +70,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             Measured after each epoch, into `validation_curve_`.
         """
         fresh = not (self.warm_start and hasattr(self, "network_"))
-        self._fit(X, y, sample_weight, validation_data, self.max_iter, fresh)
+        self._fit(X, y, sample_weight, validation_data, fresh=fresh, partial=False)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "MLPClassifier":
@@ -90,32 +90,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             if not fresh and not np.array_equal(np.sort(np.asarray(classes)), self.classes_):
                 raise ValueError(f"the classes are {self.classes_}, those of the first call; got {classes}")
             self._known = unique_labels(arrays.host(classes))
-        self._fit(X, y, sample_weight, None, 1, fresh)
+        self._fit(X, y, sample_weight, fresh=fresh, partial=True)
         return self
 
     def predict(self, X: Any) -> Array:
         """Labels (N,), or (N, outputs) of 0 and 1; with the thresholds of the network, if it has any."""
-        x = self._features(X, "predict")
-        scores = arrays.in_blocks(self._scores, x)
-        found = arrays.host(scores)
-        if self._task == "multiclass":
-            found = found.argmax(axis=1)
-        elif self.network_.thresholds is None:
-            found = (found > 0).astype(np.int64)
-        else:
-            found = arrays.in_blocks(lambda part: self.network_.predict_label(self._to_network(part)), x)
-            found = arrays.host(found).reshape(scores.shape).astype(np.int64)
-        if self._task == "multilabel":
-            return arrays.like(x, found)
-        labels = self.classes_[found.reshape(-1)]
-        return arrays.like(x, labels) if labels.dtype.kind in "biuf" else labels
+        found = arrays.host(self._outputs(X, "predict", self._decided))
+        labels = found if self._task == "multilabel" else self.classes_[found]
+        return arrays.like(X, labels) if labels.dtype.kind in "biuf" else labels
 
-    def _scores(self, x: Any) -> Array:
-        return self.network_.predict(self._to_network(x))
+    def _decided(self, x: Any) -> Array:
+        """Numbers of classes (N,), or 0 and 1 for each of several labels."""
+        if self._task == "multiclass":
+            return arrays.host(self.network_.predict(x)).argmax(axis=1)
+        if self.network_.thresholds is not None:
+            return arrays.host(self.network_.predict_label(x)).astype(np.int64)
+        found = (arrays.host(self.network_.predict(x)) > 0).astype(np.int64)
+        return found[:, 0] if self._task == "binary" else found
 
     def decision_function(self, X: Any) -> Array:
         """The raw outputs: (N,) for two classes, else (N, outputs)."""
-        z = self._outputs(X, "decision_function", self._scores)
+        z = self._outputs(X, "decision_function", lambda x: self.network_.predict(x))
         return z[:, 0] if self._task == "binary" else z
 
     def predict_proba(self, X: Any) -> Array:
@@ -127,7 +122,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self._outputs(X, "predict_log_proba", self._log_probabilities)
 
     def _log_probabilities(self, x: Any) -> Array:
-        z = arrays.host(self._scores(x)) / np.asarray(self.network_.temperature, self.network_.dtype)
+        z = arrays.host(self.network_.predict(x)) / np.asarray(self.network_.temperature, self.network_.dtype)
         if self._task == "binary":
             z = np.concatenate([-z, z], axis=1)
         if self.network_.link == "sigmoid":

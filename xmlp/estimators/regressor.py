@@ -63,7 +63,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             Measured after each epoch, into `validation_curve_`.
         """
         fresh = not (self.warm_start and hasattr(self, "network_"))
-        self._fit(X, y, sample_weight, validation_data, self.max_iter, fresh)
+        self._fit(X, y, sample_weight, validation_data, fresh=fresh, partial=False)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
@@ -71,12 +71,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
         The targets are scaled by the mean and deviation of those of the first call.
         """
-        self._fit(X, y, sample_weight, None, 1, not hasattr(self, "network_"))
+        self._fit(X, y, sample_weight, fresh=not hasattr(self, "network_"), partial=True)
         return self
 
     def predict(self, X: Any) -> Array:
         """Predictions of the shape of y."""
-        y = self._outputs(X, "predict", lambda x: self.network_.predict(self._to_network(x)))
+        y = self._outputs(X, "predict", lambda x: self.network_.predict(x))
         return y[:, 0] if self._one_dimensional else y
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
