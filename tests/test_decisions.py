@@ -109,6 +109,18 @@ def test_every_cut_is_tried(rows: Any) -> None:
     assert right(found) == max(right(t) for t in [-1.0, *p]) or not w.any()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_neighbouring_numbers_are_split(dtype: str) -> None:
+    """Half-way between two numbers next to each other rounds to one of them, which must be the lower."""
+    low = np.asarray(0.3, dtype)
+    for _ in range(4):
+        high = np.nextafter(low, np.asarray(1, dtype))
+        p = np.stack([low, high])[:, None]
+        found = decisions.best_thresholds(p, p == high, np.ones((2, 1)), decisions.SCORES["accuracy"])[0]
+        assert (p > found).tolist() == [[False], [True]]
+        low = high
+
+
 @pytest.mark.parametrize("y", [BITS, LABELS], ids=["sigmoid", "softmax"])
 @pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
 def test_calibration_is_the_minimum(y: Any, scale: float) -> None:
@@ -119,8 +131,10 @@ def test_calibration_is_the_minimum(y: Any, scale: float) -> None:
         p = link.evaluate(np, z / temperature)
         return -float(np.log(np.where(y == 1, p, 1 - p) if y is BITS else p[range(80), y]).sum())
 
+    before = network.predict_proba(X)
     temperature = network.calibrate(X, y)
     assert temperature != 1
+    assert (network.predict_proba(X) != before).any()
     assert np.allclose(network.predict_proba(X), link.evaluate(np, z / temperature), rtol=1e-12)
     assert nll(temperature) <= min(nll(t) for t in (1.0, temperature * 1.01, temperature / 1.01, 3 * temperature))
     assert (network.predict(X) == z).all()
