@@ -557,6 +557,12 @@ class Network:
         there = backend_named(backend, dtype=dtype or kept)
         return self._made(self.layers, self.in_features, there, self.seed, self.arrays(), self._settings())
 
+    def __copy__(self) -> "Network":
+        """Another view of the same vectors."""
+        view = Network.__new__(Network)
+        view.__dict__.update(self.__dict__)
+        return view
+
     def __deepcopy__(self, memo: Any) -> "Network":
         return self.to(self.backend)
 
