@@ -1,11 +1,12 @@
 """xmlp's estimators beside scikit-learn's: how good with defaults, and how long for the same work.
 
     python ci/estimators.py accuracy [DATA ...] [--seeds 5]      mean test score with each library's defaults
-    python ci/estimators.py time [DATA ...] [--repeats 5]        seconds of one fit, same network, batches and epochs
+    python ci/estimators.py time [DATA ...] [--repeats 5] [--batch 32] [--dtype float64]
+                                                                 seconds of one fit, same network, batches and epochs
 
 Data: digits (official split), fashion-mnist (10,000 training rows), breast-cancer, wine, diabetes. Pictures are scaled
 to [0, 1], tables standardised by their training rows, split anew for each seed. Times are interleaved, medians, after
-one fit that is not counted; both get float64.
+one fit that is not counted.
 """
 
 import argparse
@@ -66,21 +67,23 @@ def accuracy(name: str, seeds: int) -> None:
     print(f"{name:14} scikit-learn {theirs:.4f}   xmlp {ours:.4f}   better in {better} of {seeds}", flush=True)
 
 
-def timed(name: str, repeats: int) -> None:
+def timed(name: str, repeats: int, batch: int, dtype: str) -> None:
     split, epochs = load(name, 0), EPOCHS[name]
-    same: dict[str, Any] = {"random_state": 0, "max_iter": epochs, "batch_size": min(200, len(split.x)), "tol": 0.0}
+    x, size = split.x.astype(dtype), min(batch, len(split.x))
+    same: dict[str, Any] = {"random_state": 0, "max_iter": epochs, "batch_size": size, "tol": 0.0}
     seconds: list[list[float]] = [[], []]
     for repeat in range(repeats + 1):
         for i, kind in enumerate(pair(name)):
             more = {"n_iter_no_change": epochs + 1, **({"alpha": 0.0} if i == 0 else {"l2": 0.0})}
             model = kind(**same, **more)
             start = time.perf_counter()
-            model.fit(split.x, split.y)
+            model.fit(x, split.y)
             if repeat:
                 seconds[i].append(time.perf_counter() - start)
             assert model.n_iter_ == epochs
     theirs, ours = map(median, seconds)
-    print(f"{name:14} scikit-learn {theirs:.3f} s   xmlp {ours:.3f} s   ratio {ours / theirs:.2f}", flush=True)
+    ratio = f"ratio {ours / theirs:.2f}"
+    print(f"{name:14} batch {size:3} {dtype}  scikit-learn {theirs:.3f} s   xmlp {ours:.3f} s   {ratio}", flush=True)
 
 
 def main() -> None:
@@ -89,6 +92,8 @@ def main() -> None:
     parser.add_argument("data", nargs="*", default=[*PICTURES, *TABLES])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float64")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")  # scikit-learn's, that epochs ended before convergence
     np.seterr(all="ignore")
@@ -96,7 +101,7 @@ def main() -> None:
         if arguments.what == "accuracy":
             accuracy(name, arguments.seeds)
         else:
-            timed(name, arguments.repeats)
+            timed(name, arguments.repeats, arguments.batch, arguments.dtype)
 
 
 if __name__ == "__main__":
