@@ -1,6 +1,6 @@
 """xmlp's estimators beside scikit-learn's: how good with defaults, and how long for the same work.
 
-    python ci/estimators.py accuracy [DATA ...] [--seeds 5]      mean test score with each library's defaults
+    python ci/estimators.py accuracy [DATA ...] [--seeds 0 1 2 3 4]      mean test score with each library's defaults
     python ci/estimators.py time [DATA ...] [--repeats 5] [--batch 32] [--dtype float64]
                                                                  seconds of one fit, same network, batches and epochs
 
@@ -56,15 +56,16 @@ def pair(name: str) -> tuple[Any, Any]:
     return (MLPRegressor, xmlp.MLPRegressor) if name == "diabetes" else (MLPClassifier, xmlp.MLPClassifier)
 
 
-def accuracy(name: str, seeds: int) -> None:
+def accuracy(name: str, seeds: list[int]) -> None:
     scores: list[list[float]] = [[], []]
-    for seed in range(seeds):
+    for seed in seeds:
         split = load(name, seed)
         for kind, found in zip(pair(name), scores, strict=True):
             found.append(kind(random_state=seed).fit(split.x, split.y).score(split.x_test, split.y_test))
+        print(f"{name:14} seed {seed}  scikit-learn {scores[0][-1]:.4f}   xmlp {scores[1][-1]:.4f}", flush=True)
     theirs, ours = map(mean, scores)
     better = sum(b > a for a, b in zip(*scores, strict=True))
-    print(f"{name:14} scikit-learn {theirs:.4f}   xmlp {ours:.4f}   better in {better} of {seeds}", flush=True)
+    print(f"{name:14} scikit-learn {theirs:.4f}   xmlp {ours:.4f}   better in {better} of {len(seeds)}", flush=True)
 
 
 def timed(name: str, repeats: int, batch: int, dtype: str) -> None:
@@ -90,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["accuracy", "time"])
     parser.add_argument("data", nargs="*", default=[*PICTURES, *TABLES])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float64")

@@ -2,6 +2,8 @@
 
 import pickle
 import re
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -490,6 +492,12 @@ def test_calibration_and_thresholds_are_used() -> None:
     found = model.network_.tune_thresholds(X, BITS, "recall")
     assert (model.predict(X) == (model.predict_proba(X) > found)).all()
     assert (model.predict(X) != (model.predict_proba(X) > 0.5)).any()
+
+
+def test_without_scikit_learn_the_remedy_is_named() -> None:
+    code = "import sys; sys.modules['sklearn'] = None; import xmlp; xmlp.MLPClassifier"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 'the estimators need scikit-learn: pip install "xmlp[sklearn]"' in run.stderr
 
 
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {
