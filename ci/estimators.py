@@ -1,6 +1,6 @@
 """xmlp's estimators beside scikit-learn's: how good with defaults, and how long for the same work.
 
-    python ci/estimators.py accuracy [DATA ...] [--seeds 0 1 2 3 4]      mean test score with each library's defaults
+    python ci/estimators.py accuracy [DATA ...] [--seeds 0 1 2 3 4]   mean test score with each library's defaults
     python ci/estimators.py time [DATA ...] [--repeats 5] [--batch 32] [--dtype float64]
                                                                  seconds of one fit, same network, batches and epochs
 

@@ -33,5 +33,5 @@ def test_the_page_of_the_estimators_runs(capsys):
     pytest.importorskip("sklearn")
     assert len(blocks_of("docs/estimators.md")) == 3
     names = run("docs/estimators.md")
-    assert names["model"].score(names["x"], names["y"]) > 0.9
+    assert names["model"].score(names["x"], names["y"]) > 0.8
     assert len(capsys.readouterr().out.splitlines()) == 4
