@@ -54,9 +54,9 @@ def best_thresholds(probabilities: HostArray, truth: HostArray, weights: HostArr
 
     Examples
     --------
-    >>> p, truth = np.asarray([[0.1], [0.2], [0.3], [0.9]]), np.asarray([[0], [1], [1], [1]])
+    >>> p, truth = np.asarray([[0.125], [0.25], [0.5], [0.75]]), np.asarray([[0], [1], [1], [1]])
     >>> best_thresholds(p, truth, np.ones((4, 1)), SCORES["f1"])
-    [0.15]
+    [0.1875]
     """
     columns = zip(probabilities.T, truth.T, weights.T, strict=True)
     return [_best_threshold(p[w > 0], y[w > 0], w[w > 0].astype(np.float64), score) for p, y, w in columns]

@@ -44,7 +44,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     --------
     >>> import xmlp
     >>> data = xmlp.data.load("digits")
-    >>> model = xmlp.MLPClassifier((32,), max_iter=5, random_state=0).fit(data.x_train / 16, data.y_train)
+    >>> model = xmlp.MLPClassifier((32,), max_iter=20, random_state=0).fit(data.x_train / 16, data.y_train)
     >>> float(model.score(data.x_test / 16, data.y_test)) > 0.9
     True
     """
