@@ -346,7 +346,8 @@ class Trainer:
             Fraction of the rows to hold out instead; default 0.
         sample_weight : array (N,) or (N, outputs), optional
             A weight k is the row repeated k times, 0 the row removed; (N, outputs) weighs each target by itself. A
-            target that is missing has the weight 0: NaN among reals, or what is masked in a NumPy masked array.
+            target that is missing has the weight 0: NaN among reals, or what is masked in a NumPy masked array. Batch
+            normalisation counts rows, whatever they weigh.
         output_weight : array (outputs,), optional
             Multiplies the sample weights, of the validation data too.
         class_weight : dict of label to weight, or "balanced", optional
