@@ -394,6 +394,17 @@ def test_sparse_features_are_the_dense_ones(name: str, monkeypatch: pytest.Monke
         assert np.array_equal(model.input_gradient(sparse.csr_array(x)), model.input_gradient(x))
 
 
+def test_a_sparse_batch_without_weight_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain gradient descent makes no step there anyway."""
+    y, weights = np.array(REALS), np.arange(N) % 16 + 1.0
+    weights[16:32], y[48:64] = 0, np.nan
+    settings = {"batch_size": 16, "shuffle": False, "optimizer": optimizers.SGD(0.01), "l2": 0.0}
+    dense = of("multioutput", **settings).fit(X, y, sample_weight=weights)
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 16 * 4 * 8)
+    model = of("multioutput", **settings).fit(sparse.csr_array(X), y, sample_weight=weights)
+    assert np.allclose(scores(model), scores(dense), rtol=1e-10)
+
+
 def test_large_sparse_features_stay_within_a_bound() -> None:
     """1.6 GB if it were dense; blocks of 64 MiB."""
     x = sparse.random_array((10_000, 20_000), density=1e-4, rng=RNG, format="csr")

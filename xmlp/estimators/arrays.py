@@ -100,7 +100,8 @@ def in_blocks(function: Callable[[Any], Any], x: Any) -> Any:
 class SparseBatches:
     """The batches of a sparse matrix, each made dense when its turn comes, in a new order each time.
 
-    The rows of a batch, and hence the results, are those that a dense matrix would give.
+    The rows of a batch, and hence the results, are those that a dense matrix would give. A batch without any weight is
+    left out.
     """
 
     def __init__(self, x: Any, y: Any, weights: Any, size: int, order: Callable[[int], Any]):
@@ -115,8 +116,10 @@ class SparseBatches:
         self._epoch += 1
         for start in range(0, len(order), self._size):
             index = order[start : start + self._size]
-            batch = x[index].toarray(), y[index]
-            yield batch if weights is None else (*batch, weights[index])
+            if weights is None:
+                yield x[index].toarray(), y[index]
+            elif weights[index].max() > 0:
+                yield x[index].toarray(), y[index], weights[index]
 
 
 def epochs_of(count: int, seed: int, first: int, shuffle: bool) -> Callable[[int], Any]:

@@ -257,8 +257,13 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         return targets
 
     def _of_rows(self, targets: Any, weights: Any) -> tuple[Any, Any]:
-        """Targets and weights that can be taken row by row: those of the classes are in the weights."""
-        return targets, weights
+        """Targets and weights that can be taken row by row: gaps and weights of classes are in the weights."""
+        elementwise, of_classes = self._loss().elementwise, self._weighting().get("class_weight")
+        y, present = weighting.without_gaps(targets, "y", self.n_outputs_, elementwise)
+        together = weighting.product(weights, present)
+        if of_classes is None:
+            return y, together
+        return y, weighting.product(together, weighting.of_classes(y, of_classes, together, elementwise))
 
     def _optimizer(self, steps: int) -> Optimizer:
         optimizer, wanted = optimizers.get(self.optimizer), self.learning_rate

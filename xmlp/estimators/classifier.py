@@ -10,7 +10,6 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
-from xmlp import weights as weighting
 from xmlp.estimators import arrays
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
@@ -204,15 +203,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if self._task == "multilabel" and isinstance(given, (list, tuple)):
             return [_of_labels(w, [0, 1]) for w in given]
         return _of_labels(given, [0, 1] if self._task == "multilabel" else self.classes_.tolist())
-
-    def _of_rows(self, targets: Any, weights: Any) -> tuple[Any, Any]:
-        if self.class_weight is None:
-            return targets, weights
-        loss = self._loss()
-        y, present = weighting.without_gaps(targets, "y", self.n_outputs_, loss.elementwise)
-        base = weighting.product(weights, present)
-        of_classes = weighting.of_classes(np.asarray(y), self._class_weights(), base, loss.elementwise)
-        return targets, weighting.product(base, of_classes)
 
 
 def _of_labels(given: Any, labels: list[Any]) -> Any:
