@@ -20,6 +20,8 @@ _HOMES = {
     "DataError": "xmlp.errors",
     "DivergenceError": "xmlp.errors",
     "History": "xmlp.training",
+    "MLPClassifier": "xmlp.estimators",
+    "MLPRegressor": "xmlp.estimators",
     "Network": "xmlp.network",
     "TraceError": "xmlp.graph",
     "Trainer": "xmlp.training",
@@ -35,9 +37,10 @@ _MODULES = (
 )  # fmt: skip
 
 __all__ = [
-    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "Network", "TraceError", "Trainer",
-    "activations", "available_backends", "backend", "callbacks", "data", "elementwise", "initializers", "layers",
-    "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
+    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "MLPClassifier", "MLPRegressor",
+    "Network", "TraceError", "Trainer", "activations", "available_backends", "backend", "callbacks", "data",
+    "elementwise", "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing",
+    "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     )
     from xmlp.backends import available_backends, backend
     from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError
+    from xmlp.estimators import MLPClassifier, MLPRegressor
     from xmlp.graph import TraceError, elementwise
     from xmlp.network import Network, load
     from xmlp.perceptron import mlp
