@@ -277,9 +277,8 @@ class Program:
         """One step of a plan that has neither scalars nor a list of rows, in this thread and those of the BLAS."""
         if self._lanes != 1:
             self._prepare(1)
-            only = self._segments[0]
-            whole = len(self._segments) == 1 and isinstance(only, tuple)
-            self._once = (address(only[0]), only[1], 0, 0, 0, 0, 1, None) if whole else None
+            if len(self._segments) == 1 and isinstance(only := self._segments[0], tuple):
+                self._once = address(only[0]), only[1], 0, 0, 0, 0, 1, None
         if self._once is not None:
             self._replay(*self._once)
         else:
