@@ -25,7 +25,7 @@ from xmlp.layers import (
 )
 from xmlp.losses import Loss
 from xmlp.parameters import Gradients, Layout
-from xmlp.predicting import Predictor, possible
+from xmlp.predicting import Predictor
 
 if TYPE_CHECKING:
     from xmlp.training import History
@@ -117,7 +117,7 @@ class Network:
         self._sites = [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
         self._body, self._output_link = _without_link(self.layers)
         self.link = self._output_link
-        self._planned = possible(self.backend)
+        self._planned = self.backend.reason_against_plans() is None
         self._predictors: dict[tuple[str | None, bool], Predictor] = {}
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
         self._inputs = Inputs(self.backend, in_features)
@@ -327,7 +327,7 @@ class Network:
         """The outputs for checked rows on the device, in inference mode: raw, as they are, or through a link."""
         if self._planned:
             predictor = self._predictors.setdefault(
-                (link, raw), Predictor(partial(self._inference, link, raw), self.dtype)
+                (link, raw), Predictor(partial(self._inference, link, raw), self.backend)
             )
             y = predictor(self._theta, self._stats, x)
             if y is not None:

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from xmlp.errors import BackendError
+from xmlp.graph.plan import Plan
 
 Array = Any
 HostArray = np.ndarray[Any, Any]
@@ -18,6 +19,21 @@ class Applicable(Protocol):
     """A formula, or whatever else has a value on the arrays of a namespace, as the softmax."""
 
     def evaluate(self, xp: Any, /, *arrays: Array, **scalars: Any) -> Any: ...
+
+
+class Program(Protocol):
+    """A plan bound to arrays."""
+
+    arrays: dict[str, Array]
+
+    def bind(self, name: str, array: Array) -> None:
+        """Put another array of the same shape and dtype in the place of the input `name`."""
+
+    def run(self, scalars: HostArray, rows: Array, batch: int) -> None:
+        """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
+
+    def once(self) -> None:
+        """One step of a plan that has neither scalars nor a list of rows."""
 
 
 class Backend(ABC):
@@ -116,6 +132,22 @@ class Backend(ABC):
         """A pure function of arrays in the form in which this backend runs it best."""
         return function
 
+    def reason_against_plans(self) -> str | None:
+        """Why steps cannot be run as plans here, None if they can."""
+        return f"plans run on numpy and cupy, the network is on {self.name}"
+
+    def lower(self, plan: Plan) -> Plan:
+        """A plan in terms of what this backend calls."""
+        return plan
+
+    def program(self, plan: Plan, arrays: Mapping[str, Array]) -> Program:
+        """A plan, lowered, bound to arrays by name."""
+        raise NotImplementedError
+
+    def address(self, array: Array) -> int:
+        """Where an array begins in memory, on backends that run plans."""
+        raise NotImplementedError
+
     def assign(self, old: Array, new: Array) -> Array:
         """Give `old` the values of `new`, in place where the library can; returns the array that now holds them."""
         if old is not new:
@@ -131,6 +163,12 @@ class Backend(ABC):
             if len(self._indices) > 16:
                 self._indices.popitem(last=False)
         return self._indices[n]
+
+    def copy(self, array: Array) -> Array:
+        return self.xp.asarray(array, copy=True)
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        return self.xp.empty(shape, dtype=self.float_dtype, device=self.device)
 
     def zeros(self, n: int) -> Array:
         return self.xp.zeros((n,), dtype=self.float_dtype, device=self.device)

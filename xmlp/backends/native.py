@@ -257,12 +257,12 @@ class Program:
         if self._whole is not None:
             self._replay(*self._whole, 0, 0, 0, 0, 1)
         else:
-            self.run(np.zeros((1, 0)), np.zeros(0, np.int32), 0)
+            self.run(np.zeros((1, 0)), None, 0)
 
-    def run(self, scalars: HostArray, rows: HostArray, batch: int) -> None:
+    def run(self, scalars: HostArray, rows: HostArray | None, batch: int) -> None:
         """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
         steps, width = scalars.shape
-        at, listed = address(scalars), address(rows)
+        at, listed = address(scalars), 0 if rows is None else address(rows)
         if self._whole is not None:
             self._replay(*self._whole, at, width, listed, batch, steps)
             return
