@@ -18,6 +18,7 @@ _HOMES = {
     "BackendError": "xmlp.errors",
     "CheckpointError": "xmlp.errors",
     "DataError": "xmlp.errors",
+    "DeviceMemoryError": "xmlp.errors",
     "DivergenceError": "xmlp.errors",
     "History": "xmlp.training",
     "Network": "xmlp.network",
@@ -35,15 +36,15 @@ _MODULES = (
 )  # fmt: skip
 
 __all__ = [
-    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "Network", "TraceError", "Trainer",
-    "activations", "available_backends", "backend", "data", "elementwise", "initializers", "layers", "load", "losses",
+    "BackendError", "CheckpointError", "DataError", "DeviceMemoryError", "DivergenceError", "History", "Network",
+    "TraceError", "Trainer", "activations", "available_backends", "backend", "data", "elementwise", "initializers", "layers", "load", "losses",
     "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from xmlp import activations, data, initializers, layers, losses, metrics, optimizers, schedules, testing, verify
     from xmlp.backends import available_backends, backend
-    from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError
+    from xmlp.errors import BackendError, CheckpointError, DataError, DeviceMemoryError, DivergenceError
     from xmlp.graph import TraceError, elementwise
     from xmlp.network import Network, load
     from xmlp.perceptron import mlp

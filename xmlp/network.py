@@ -13,7 +13,7 @@ from xmlp import losses as loss_functions
 from xmlp.activations import identity, sigmoid, softmax
 from xmlp.backends import Backend, seeds
 from xmlp.backends import backend as backend_named
-from xmlp.errors import CheckpointError
+from xmlp.errors import CheckpointError, DeviceMemoryError
 from xmlp.inputs import Inputs, count
 from xmlp.layers import (
     Activation,
@@ -324,7 +324,25 @@ class Network:
         return to_caller(self.backend.xp.concat(pieces))
 
     def compute(self, x: Array, *, link: str | None = None, raw: bool = False) -> Array:
-        """The outputs for checked rows on the device, in inference mode: raw, as they are, or through a link."""
+        """The outputs for checked rows on the device, in inference mode: raw, as they are, or through a link.
+
+        What does not fit on the device is computed in halves.
+        """
+        try:
+            return self._computed(x, link, raw)
+        except self.backend.out_of_memory as error:
+            rows = x.shape[0]
+            if rows == 1:
+                raise DeviceMemoryError(
+                    f"a prediction for one row does not fit on {self.backend.device}: "
+                    f"{self.backend.free_bytes():,} bytes are free"
+                ) from error
+        self._predictors.clear()  # their buffers are for batches of this size
+        self.backend.release()
+        parts = [self.compute(x[rows, :], link=link, raw=raw) for rows in (slice(rows // 2), slice(rows // 2, rows))]
+        return self.backend.xp.concat(parts)
+
+    def _computed(self, x: Array, link: str | None, raw: bool) -> Array:
         if self._planned:
             predictor = self._predictors.setdefault(
                 (link, raw), Predictor(partial(self._inference, link, raw), self.backend)

@@ -1,4 +1,4 @@
-"""Predictions as plans: the forward pass traced once per number of rows, replayed without the array library in between."""
+"""Predictions as plans: the forward pass traced once per number of rows, replayed by the backend."""
 
 import threading
 from collections.abc import Callable

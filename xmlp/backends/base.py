@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,6 +53,7 @@ class Backend(ABC):
 
     name: str
     in_place = True  # whether `assign` writes into the old array
+    out_of_memory: tuple[type[Exception], ...] = ()  # what the library raises when the device is full
 
     def __init__(self, xp: Any, device: Any, dtype: str):
         self.xp = xp
@@ -100,6 +101,14 @@ class Backend(ABC):
     def to_host(self, array: Array) -> HostArray:
         """Bring a device array to the host as a NumPy array. This waits for the device."""
         return self._to_host(array)
+
+    def batches(
+        self, arrays: Sequence[HostArray | None], order: HostArray, size: int
+    ) -> Iterator[tuple[Array | None, ...]]:
+        """Rows of host arrays on the device, `size` at a time in the given order; valid until the next are asked for."""
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            yield tuple(None if a is None else self.from_host(a[rows], str(a.dtype)) for a in arrays)
 
     @abstractmethod
     def _to_device(self, array: HostArray) -> Array: ...
@@ -163,6 +172,13 @@ class Backend(ABC):
             if len(self._indices) > 16:
                 self._indices.popitem(last=False)
         return self._indices[n]
+
+    def free_bytes(self) -> int:
+        """Memory of the device that is free, on backends with an `out_of_memory`."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Give back memory that the library keeps for later."""
 
     def copy(self, array: Array) -> Array:
         return self.xp.asarray(array, copy=True)

@@ -118,6 +118,7 @@ class _Weak(Protocol):
     """A node of either graph that is made of numbers alone."""
 
     op: str
+    dtype: str
 
     @property
     def args(self) -> "tuple[Any, ...]": ...
@@ -131,7 +132,8 @@ def evaluate(node: _Weak, scalars: Mapping[str, float]) -> float:
     if node.op == "const":
         return node.value  # type: ignore[no-any-return]
     if node.op == "scalar":
-        return scalars[node.value]
+        value = scalars[node.value]
+        return int(value) if node.dtype == INT else value
     return OPS[node.op].python(*(evaluate(a, scalars) for a in node.args))  # type: ignore[no-any-return]
 
 

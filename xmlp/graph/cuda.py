@@ -1,18 +1,18 @@
 """The kernels of a plan as CUDA: complete `__global__` functions, as few launches as possible.
 
-A kernel of a plan is one pass over rows and columns. It becomes one launch, of one of three shapes:
+A kernel of a plan is one pass over rows and columns. It becomes a launch of one of three shapes:
 
-* nothing summed, or only over everything: threads stride over the elements;
-* sums or maxima along the rows: a block takes some rows, the threads of a row stride over its columns;
-* sums over the rows: a block takes some columns, the threads of a column stride over its rows.
+* elements: nothing is summed, or only over everything; threads stride over the elements;
+* rows: sums or maxima along the rows; a block takes some rows, the threads of a row stride over its columns;
+* columns: sums over the rows; a block takes some columns, the threads of a column stride over its rows.
 
-A pass that sums both ways, and a sum over everything, need all blocks to have ended in between: a small pass is one block
-and stays one launch, a large one becomes two or three. Sums are trees over the threads of a block in a fixed order, then
-over the blocks: no atomics, so that equal inputs give equal bits.
+A pass that sums both ways, and a sum over everything, need all blocks to have ended in between: a small pass is one
+block and stays one launch, a large one becomes two or three. Sums are trees over the threads of a block in a fixed
+order, then over the blocks: no atomics, so that equal inputs give equal bits.
 
-The text keeps to a form that runs on a CPU as well: what threads do on their own stands after EACH_THREAD, what they wait
-for is SYNC, and loops around these are the same for all threads. `PRELUDE` says what the two words are on a device; with
-EACH_THREAD a loop over the threads of a block, the same text is C.
+The text keeps to a form that runs on a CPU as well: what threads do on their own follows EACH_THREAD, where they wait
+for each other stands SYNC, and loops around these are the same for all threads. `PRELUDE` says what the words are on a
+device; with a loop over the threads of a block for EACH_THREAD, the same text is C.
 """
 
 import hashlib
@@ -281,7 +281,7 @@ class _Emitter:
             self._do("const unsigned r = 0, c = i;")
         self._body(0, {n: f"sum_{cell}" for n, cell in cells.items()})
         self._do("}")
-        for node, cell in cells.items():
+        for cell in cells.values():
             self._do(f"{cell}[threadIdx.x] = sum_{cell};")
         self._do("}")
         if cells:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xmlp.errors import BackendError
+from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.graph.plan import Plan, plan
 from xmlp.graph.tensor import PlanError, Tensor, Tracer, TracingBackend
-from xmlp.training.step import Batch, Runner, State, Step
+from xmlp.training.step import Batch, Runner, State, Step, full
 
 Array = Any
 
@@ -72,13 +72,32 @@ class PlannedRunner(Runner):
         if plan is None or not all(a is None or a.flags.c_contiguous for a in arrays):
             return super().run(state, data, order, size, rates, first, seed)
         start = time.perf_counter()
-        program = self._program(plan, state, arrays)
+        try:
+            program = self._program(plan, state, arrays)
+        except self._backend.out_of_memory as error:
+            raise self._full(plan, state, batch) from error
         sums = [program.arrays[f"sum.{i}"] for i in range(len(state.sums))]
         for mine, given in zip(sums, state.sums, strict=True):
             mine[...] = given
         program.run(self._table(plan, rates, first, seed), order, 0 if order is None else size)
         self._pace((time.perf_counter() - start) / len(rates))
         return state._replace(sums=tuple(self._backend.copy(s) for s in sums))
+
+    def _full(self, made: Plan, state: State, batch: Batch) -> DeviceMemoryError:
+        """What the step needs, and the largest batch, halved again and again, that would fit."""
+        self._programs.clear()
+        self._backend.release()
+        free, rows = self._backend.free_bytes(), (batch.x if batch.rows is None else batch.rows).shape[0]
+        size, needed = rows, _bytes(made)
+        while size > 1 and _bytes(made) > free:
+            size //= 2
+            made = trace(self.step, state, _first(batch, size))
+        fits = size < rows and _bytes(made) <= free
+        return full(
+            self._backend,
+            f" with {rows} rows, which needs {needed:,} bytes beside parameters and data",
+            f"A batch_size of {size} would fit." if fits else "",
+        )
 
     def _pace(self, seconds: float) -> None:
         """Chunks of some 20 ms: long enough that their cost does not count, short enough to stop soon."""
@@ -99,8 +118,8 @@ class PlannedRunner(Runner):
     def _program(self, plan: Plan, state: State, arrays: Sequence[Array]) -> Any:
         """The plan bound to these arrays. The sums are its own: they change with every epoch."""
         names = self._names(state)
-        mine = [self._backend.address(a) for n, a in zip(names, arrays, strict=True) if n in ("theta", "stats") or n[:5] == "slot."]
-        key = (id(plan), *mine)
+        mine = [a for n, a in zip(names, arrays, strict=True) if n in ("theta", "stats") or n[:5] == "slot."]
+        key = (id(plan), *map(self._backend.address, mine))
         if key not in self._programs:
             bound = {
                 n: self._backend.copy(a) if n.startswith("sum.") else a for n, a in zip(names, arrays, strict=True)
@@ -145,10 +164,20 @@ class PlannedRunner(Runner):
                 yield f"{i}.{name}", value
 
 
+def _bytes(made: Plan) -> int:
+    return made.work_bytes + made.held_bytes
+
+
+def _first(batch: Batch, size: int) -> Batch:
+    """A smaller batch of the same data."""
+    if batch.rows is not None:
+        return batch._replace(rows=batch.rows[:size])
+    return Batch(batch.x[:size, :], batch.y[:size, ...], None if batch.weights is None else batch.weights[:size], None)
+
+
 def runner(step: Step, planned: bool | None = None) -> Runner:
     """The fastest way to run a step: planned where the backend can, unless told otherwise."""
     reason = step.network.backend.reason_against_plans()
     if planned and reason is not None:
         raise BackendError(f"planned=True: {reason}")
     return Runner(step) if planned is False or reason is not None else PlannedRunner(step, bool(planned))
-

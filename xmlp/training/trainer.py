@@ -458,6 +458,9 @@ class _Stream:
 
     def epoch(self, number: int, limit: int | None) -> Iterator[Chunk]:
         for i, batch in enumerate(self.batches):
+            if isinstance(batch, Batch):  # of a Stream: checked, and on the device
+                yield Chunk(batch, None, 0, 1)
+                continue
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
             yield Chunk(self.trainer._data(tuple(batch), (f"batch {i}: x", f"batch {i}: y")), None, 0, 1)
