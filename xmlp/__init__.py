@@ -37,8 +37,8 @@ _MODULES = (
 
 __all__ = [
     "BackendError", "CheckpointError", "DataError", "DeviceMemoryError", "DivergenceError", "History", "Network",
-    "TraceError", "Trainer", "activations", "available_backends", "backend", "data", "elementwise", "initializers", "layers", "load", "losses",
-    "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
+    "TraceError", "Trainer", "activations", "available_backends", "backend", "data", "elementwise", "initializers",
+    "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

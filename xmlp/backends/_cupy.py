@@ -20,7 +20,7 @@ _TF32 = 3  # CUBLAS_TF32_TENSOR_OP_MATH
 
 
 def probe(device: int = 0) -> str | None:
-    """Allocate one element on a device and compute with it. Returns None if that works, else the reason and the remedy."""
+    """Compute with one element on a device. Returns None if that works, else the reason and the remedy."""
     try:
         count = cupy.cuda.runtime.getDeviceCount()
         if count and device >= count:
@@ -44,7 +44,7 @@ class CupyDriver:
         self._kernels: dict[str, Any] = {}
 
     def elementwise(self, code: Elementwise) -> Callable[..., Any]:
-        return elementwise_kernel(code)
+        return elementwise_kernel(code)  # type: ignore[no-any-return]
 
     def kernel(self, launch: Launch) -> Callable[[Sequence[Any]], None]:
         if launch.name not in self._kernels:

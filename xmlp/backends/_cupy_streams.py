@@ -38,7 +38,7 @@ class CupySlot:
 
     def upload(self, stream: "cupy.cuda.Stream") -> None:
         for pinned, array in zip(self._pinned, self._device, strict=True):
-            if pinned is not None:
+            if pinned is not None and array is not None:
                 filled = pinned[: self._rows]
                 array.data.copy_from_host_async(filled.ctypes.data, filled.nbytes, stream)
 

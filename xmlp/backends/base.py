@@ -105,7 +105,7 @@ class Backend(ABC):
     def batches(
         self, arrays: Sequence[HostArray | None], order: HostArray, size: int
     ) -> Iterator[tuple[Array | None, ...]]:
-        """Rows of host arrays on the device, `size` at a time in the given order; valid until the next are asked for."""
+        """Rows of host arrays on the device, `size` at a time in this order; valid until the next are asked for."""
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             yield tuple(None if a is None else self.from_host(a[rows], str(a.dtype)) for a in arrays)
@@ -177,7 +177,7 @@ class Backend(ABC):
         """Memory of the device that is free, on backends with an `out_of_memory`."""
         raise NotImplementedError
 
-    def release(self) -> None:
+    def release(self) -> None:  # noqa: B027
         """Give back memory that the library keeps for later."""
 
     def copy(self, array: Array) -> Array:

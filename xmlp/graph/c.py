@@ -1,8 +1,8 @@
 """The operations of the vocabulary in C, and formulas as bodies of elementwise kernels.
 
 The text is the common part of C and of CUDA's C++: an NVIDIA compiler makes a kernel of it, any C compiler a loop.
-Numbers are written in the dtype of their neighbours, so that no float64 slips into float32 code; int32 arithmetic wraps,
-through uint32, as signed overflow is undefined. What is made of parameters alone is left to the host, in double
+Numbers are written in the dtype of their neighbours, so that no float64 slips into float32 code; int32 arithmetic
+wraps, through uint32, as signed overflow is undefined. What is made of parameters alone is left to the host, in double
 precision, and handed in as a number.
 """
 
@@ -61,7 +61,7 @@ def operation(op: str, values: Sequence[str], dtype: str, constants: Sequence[ob
         order = ">" if op == "maximum" else "<"
         return f"{a} {order} {b}{f' || {a} != {a}' if floating else ''} ? {a} : {b}"
     if op == "pow" and constants[1] in (2, 3):
-        return " * ".join([a] * int(constants[1]))  # type: ignore[call-overload]
+        return " * ".join([a] * int(constants[1]))
     if op == "isfinite":
         return f"{_function('fabs', dtype)}({a}) <= {literal(_LARGEST[dtype], dtype)}"
     if op in _FUNCTIONS and floating:

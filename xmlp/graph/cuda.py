@@ -80,7 +80,7 @@ def lower(plan: Plan) -> Plan:
     PlanError
         If an operation has no code here.
     """
-    calls: list[Kernel | Product | Copy | Launch] = []
+    calls: list[Launch | Product | Copy] = []
     room = _Room(plan.work_bytes)
     for call in plan.calls:
         calls += _launches(call, room) if isinstance(call, Kernel) else [call]
