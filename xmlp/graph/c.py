@@ -140,8 +140,7 @@ def evaluate(node: _Weak, scalars: Mapping[str, float]) -> float:
 def elementwise_code(graph: Graph, dtype: str) -> Elementwise:
     """A graph as an elementwise kernel whose floats are of `dtype`."""
     concrete = {FLOAT: dtype, INT: "int32", BOOL: "bool"}
-    inputs = [n for n in walk(*graph.outputs) if n.op == "array"]
-    inputs.sort(key=lambda n: graph.arrays.index(n.value))
+    inputs = sorted((n for n in walk(*graph.outputs) if n.op == "array"), key=lambda n: graph.arrays.index(n.value))
     names: dict[Node, str] = {n: f"x{i}" for i, n in enumerate(inputs)}
     weak: list[tuple[Node, str]] = []
     lines: list[str] = []
