@@ -115,7 +115,7 @@ def _network(kind, dtype, backend):
 
 RUNS = {
     "relu": ("softmax_cross_entropy", xmlp.optimizers.Adam(1e-3), {}),
-    "dropout, batch normalisation": ("softmax_cross_entropy", xmlp.optimizers.AdamW(1e-3), {"clip_norm": 1.0, "l2": 1e-3}),
+    "dropout, batch normalisation": ("softmax_cross_entropy", xmlp.optimizers.AdamW(1e-3), {"clip_norm": 1, "l2": 1e-3}),
     "layer normalisation": ("binary_cross_entropy", xmlp.optimizers.RMSProp(1e-3), {"l1": 1e-4}),
     "custom formula": ("squared_error", xmlp.optimizers.SGD(0.01, momentum=0.9, nesterov=True), {}),
     "bytes": ("huber", xmlp.optimizers.Adagrad(0.01), {}),
