@@ -94,8 +94,9 @@ def bumpy(xp, x):
 
 def _network(kind, dtype, backend):
     dense, layers = xmlp.layers.Dense, xmlp.layers
+    common = {"backend": backend, "dtype": dtype, "seed": 1}
     if kind == "relu":
-        return xmlp.mlp([12, 24, 16, 5], "relu", backend=backend, dtype=dtype, seed=1)
+        return xmlp.mlp([12, 24, 16, 5], "relu", **common)
     if kind == "dropout, batch normalisation":
         return xmlp.mlp(
             [12, 24, 16, 5], "gelu", dropout=0.3, normalization="batch", backend=backend, dtype=dtype, seed=2
@@ -115,7 +116,7 @@ def _network(kind, dtype, backend):
 
 RUNS = {
     "relu": ("softmax_cross_entropy", xmlp.optimizers.Adam(1e-3), {}),
-    "dropout, batch normalisation": ("softmax_cross_entropy", xmlp.optimizers.AdamW(1e-3), {"clip_norm": 1, "l2": 1e-3}),
+    "dropout, batch normalisation": ("softmax_cross_entropy", xmlp.optimizers.AdamW(1e-3), {"clip_norm": 1, "l2": 0.1}),
     "layer normalisation": ("binary_cross_entropy", xmlp.optimizers.RMSProp(1e-3), {"l1": 1e-4}),
     "custom formula": ("squared_error", xmlp.optimizers.SGD(0.01, momentum=0.9, nesterov=True), {}),
     "bytes": ("huber", xmlp.optimizers.Adagrad(0.01), {}),

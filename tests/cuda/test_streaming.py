@@ -1,4 +1,4 @@
-"""Streaming from the host: the same training bit by bit, and no order of events in which buffers are overwritten early."""
+"""Streaming from the host: the same training bit by bit, and no order of events in which a buffer is lost early."""
 
 import inspect
 
