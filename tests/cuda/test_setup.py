@@ -1,4 +1,4 @@
-"""What is said where CUDA does not work: one line, from the library, from `xmlp info`, and a command that ends with 2."""
+"""What is said where CUDA does not work: one line, from the library, `xmlp info`, and a command that ends with 2."""
 
 import importlib.metadata
 import json
