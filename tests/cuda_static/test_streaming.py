@@ -5,7 +5,7 @@ import inspect
 import array_api_strict as strict
 import numpy as np
 import pytest
-from cuda.host import HostBackend, compiler
+from cuda_static.host import HostBackend, compiler
 
 import xmlp
 from xmlp.backends import streaming

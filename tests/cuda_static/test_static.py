@@ -12,9 +12,9 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda import nvrtc
-from cuda.every import formulas, launches, plans
-from cuda.host import HostBackend, HostDriver, compiler
+from cuda_static import nvrtc
+from cuda_static.every import formulas, launches, plans
+from cuda_static.host import HostBackend, HostDriver, compiler
 
 import xmlp
 from xmlp.graph.c import elementwise_code

@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from cuda.syncs import PACKAGE, WITHIN, findings
+from cuda_static.syncs import PACKAGE, WITHIN, findings
 
 PLANTED = {
     "training/step.py": [

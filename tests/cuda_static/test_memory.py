@@ -4,7 +4,7 @@ import importlib.util
 
 import numpy as np
 import pytest
-from cuda.host import HostBackend, HostDriver, compiler
+from cuda_static.host import HostBackend, HostDriver, compiler
 
 import xmlp
 from xmlp.errors import BackendError, DeviceMemoryError

@@ -3,8 +3,8 @@
 import array_api_compat.numpy as xp
 import numpy as np
 import pytest
-from cuda.every import arguments, formulas, input_dtypes, scalars
-from cuda.host import HostBackend, compiler
+from cuda_static.every import arguments, formulas, input_dtypes, scalars
+from cuda_static.host import HostBackend, compiler
 
 import xmlp
 from xmlp.graph.c import elementwise_code, literal, operation

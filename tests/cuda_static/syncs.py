@@ -1,7 +1,7 @@
 """What makes the host wait for a device without saying so, found in the source of whatever runs within a step.
 
-The lint of the mathematics refuses boolean masks, `nonzero`, `clip`, array methods such as `.item()`; what follows is on
-top: the conversions of Python, and the ways to a host array, in functions that a step calls.
+The lint of the mathematics refuses boolean masks, `nonzero`, `clip`, array methods such as `.item()`. What follows is
+on top: the conversions of Python, and the ways to a host array, in functions that a step calls.
 """
 
 import ast
@@ -50,27 +50,31 @@ def findings(source, name):
 def _suspects(function):
     raising = {id(n) for r in ast.walk(function) if isinstance(r, ast.Raise) for n in ast.walk(r)}
     for node in ast.walk(function):
-        if id(node) in raising:
-            continue  # no step goes on after that
-        if isinstance(node, ast.Call):
-            called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            plain = isinstance(node.func, ast.Name)
-            owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
-            several = called in ("max", "min") and len(node.args) > 1  # of sizes; of arrays it would be xp.maximum
-            if (plain and called in CONVERSIONS and not several) or (not plain and called in WAYS_OUT):
-                read = ast.unparse(node.args[0]) if node.args else ast.unparse(node)
-                if not any(read.startswith(h) for h in HARMLESS.get(called, ())):
-                    yield node.lineno, ast.unparse(node)
-            elif owner in ("np", "numpy") and called in ("asarray", "array"):
-                yield node.lineno, ast.unparse(node)
-            elif called == "where" and len(node.args) == 1:
-                yield node.lineno, ast.unparse(node)
-        elif isinstance(node, ast.JoinedStr) and {ast.unparse(v) for v in _values(node)} - COUNTERS:
+        if id(node) not in raising and _waits(node):  # no step goes on after an error
             yield node.lineno, ast.unparse(node)
-        elif isinstance(node, ast.Subscript) and any(isinstance(n, ast.Compare) for n in ast.walk(node.slice)):
-            yield node.lineno, ast.unparse(node)
-        elif isinstance(node, (ast.If, ast.While, ast.IfExp)) and _asks_arrays(node.test):
-            yield node.lineno, ast.unparse(node.test)
+
+
+def _waits(node):
+    if isinstance(node, ast.Call):
+        return _call_waits(node)
+    if isinstance(node, ast.JoinedStr):
+        return bool({ast.unparse(value) for value in _values(node)} - COUNTERS)
+    if isinstance(node, ast.Subscript):
+        return any(isinstance(n, ast.Compare) for n in ast.walk(node.slice))
+    return isinstance(node, (ast.If, ast.While, ast.IfExp)) and _asks_arrays(node.test)
+
+
+def _call_waits(node):
+    plain = isinstance(node.func, ast.Name)
+    called = node.func.id if plain else getattr(node.func, "attr", "")
+    owner = ast.unparse(node.func.value) if isinstance(node.func, ast.Attribute) else ""
+    if (owner in ("np", "numpy") and called in ("asarray", "array")) or (called == "where" and len(node.args) == 1):
+        return True
+    several = called in ("max", "min") and len(node.args) > 1  # of sizes; of arrays it would be xp.maximum
+    if several or called not in (CONVERSIONS if plain else WAYS_OUT):
+        return False
+    read = ast.unparse(node.args[0] if node.args else node)
+    return not any(read.startswith(harmless) for harmless in HARMLESS.get(called, ()))
 
 
 def _values(text):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cuda.every import Batch, trace
+from cuda_static.every import Batch, trace
 
 import xmlp
 from xmlp.graph.cuda import ONE_BLOCK, Launch, lower

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from cli.command import run
-from cuda import fake
+from cuda_static import fake
 
 import xmlp
 from xmlp.backends import cuda_setup
