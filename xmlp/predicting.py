@@ -29,7 +29,9 @@ class Predictor:
         self._local = threading.local()
 
     def __call__(self, theta: Array, stats: Array, x: Array) -> Array | None:
-        """y, a fresh array; None if the pass cannot be planned."""
+        """y, a fresh array; None if the pass cannot be planned for these arrays."""
+        if not x.flags.c_contiguous:
+            return None
         programs = self._local.__dict__.setdefault("programs", {})
         key = (x.shape, x.dtype.char, id(theta), id(stats))  # which the program keeps alive
         if key not in programs:

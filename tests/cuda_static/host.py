@@ -24,11 +24,11 @@ SHIM = """#include <math.h>
 typedef struct { unsigned x, y; } Pair;
 Pair gridDim, blockDim, blockIdx, threadIdx;
 #define __global__
+#define __launch_bounds__(threads)
 #define EACH_THREAD for (threadIdx.y = 0; threadIdx.y < blockDim.y; threadIdx.y++) \\
     for (threadIdx.x = 0; threadIdx.x < blockDim.x; threadIdx.x++)
 #define SYNC
 #define SHARED static
-#define extern_C
 """
 
 

@@ -109,6 +109,13 @@ def test_a_prediction_halves_its_rows():
         trainer_on(backend).network.predict(X[:4])
 
 
+def test_rows_that_do_not_lie_one_after_another_are_predicted_right():
+    network = trainer_on(HostBackend()).network
+    expected = network.compute(X)
+    assert np.abs(network.compute(np.asfortranarray(X)) - expected).max() <= 1e-6
+    assert np.abs(network.compute(np.repeat(X, 2, axis=1)[:, ::2]) - expected).max() <= 1e-6
+
+
 def test_memory_is_stable_after_the_second_step():
     """Two shapes of batch, a program each; later epochs ask for nothing."""
     backend = SmallDevice(10**9)

@@ -135,7 +135,7 @@ class RawKernel:
     def __init__(self, source, name):
         assert source.startswith(PRELUDE)
         self.source, self.name = source[len(PRELUDE) :], name
-        declared = re.search(r"\((.*?)\)\n{", self.source).group(1).split(", ")
+        declared = re.search(r"\(([^()]*)\)\n{", self.source).group(1).split(", ")
         self.kinds = [None if "*" in d else TYPES[d.removeprefix("const ").partition(" ")[0]] for d in declared]
 
     def __call__(self, grid, block, arguments):

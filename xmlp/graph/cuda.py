@@ -231,8 +231,9 @@ class _Emitter:
         parameters += [f"const {TYPES[dtype]} s{i}" for i, (_, dtype) in enumerate(self.numbers)]
         room = [f"    SHARED {TYPES[dtype]} {name}[{n}];" for name, (dtype, n) in self.shared.items()]
         body = "\n".join([f"({', '.join(parameters)})\n{{", *room, *self.lines, "}"])
-        name = f"xmlp_{hashlib.sha256(body.encode()).hexdigest()[:20]}"
-        source = f'extern "C" __global__ void {name}{body}\n'
+        head = f"__global__ void __launch_bounds__({self.threads[0] * self.threads[1]})"
+        name = f"xmlp_{hashlib.sha256(f'{head}{body}'.encode()).hexdigest()[:20]}"
+        source = f'extern "C" {head} {name}{body}\n'
         return Launch(self.kernel, name, source, self.blocks, self.threads, tuple(self.places), tuple(self.numbers))
 
     # --- passes -------------------------------------------------------------------------------------------------------
