@@ -31,18 +31,30 @@ _HOMES = {
     "mlp": "xmlp.perceptron",
 }
 _MODULES = (
-    "activations", "data", "initializers", "layers", "losses", "metrics", "optimizers", "schedules", "testing",
-    "verify",
+    "activations", "callbacks", "data", "initializers", "layers", "losses", "metrics", "optimizers", "schedules",
+    "testing", "verify",
 )  # fmt: skip
 
 __all__ = [
     "BackendError", "CheckpointError", "DataError", "DeviceMemoryError", "DivergenceError", "History", "Network",
-    "TraceError", "Trainer", "activations", "available_backends", "backend", "data", "elementwise", "initializers",
-    "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
+    "TraceError", "Trainer", "activations", "available_backends", "backend", "callbacks", "data", "elementwise",
+    "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from xmlp import activations, data, initializers, layers, losses, metrics, optimizers, schedules, testing, verify
+    from xmlp import (
+        activations,
+        callbacks,
+        data,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        optimizers,
+        schedules,
+        testing,
+        verify,
+    )
     from xmlp.backends import available_backends, backend
     from xmlp.errors import BackendError, CheckpointError, DataError, DeviceMemoryError, DivergenceError
     from xmlp.graph import TraceError, elementwise

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +28,32 @@ HostArray = np.ndarray[Any, Any]
 _DAMAGE = (KeyError, ValueError, TypeError, OverflowError, RecursionError, MemoryError)
 
 
-def write(path: str | os.PathLike[str], arrays: dict[str, HostArray], config: dict[str, Any]) -> None:
+def write(
+    path: str | os.PathLike[str], arrays: dict[str, HostArray], config: dict[str, Any], any_numbers: Container[str] = ()
+) -> None:
     """Write a file so that a crash at any moment leaves either the old one or the new one.
 
     The bytes go to a temporary file in the same folder, are flushed to the disk, and replace the old file in one step.
+    Arrays must be finite, but for those named in `any_numbers`.
     """
     text = json.dumps(config, allow_nan=False, sort_keys=True)
     if len(text) > MAX_CONFIG:
         raise ValueError(f"the configuration takes {len(text)} bytes of JSON; the limit is {MAX_CONFIG}")
     # safetensors writes the memory of strided arrays as it lies, so copies in C order
     tensors = {name: np.array(a, order="C", copy=True) for name, a in arrays.items()}
-    for name, array in tensors.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"{name} holds numbers that are not finite, so it is not saved; {path} is untouched")
+    if (strange := _not_finite(tensors, any_numbers)) is not None:
+        raise ValueError(f"{strange} holds numbers that are not finite, so it is not saved; {path} is untouched")
     metadata = {"format": FORMAT, "config": text, "sha256": _digest(text, tensors)}
     replace_file(Path(path), _ordered(safetensors.numpy.save(tensors, metadata=metadata)))
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, Any]]:
+def _not_finite(arrays: dict[str, HostArray], exempt: Container[str]) -> str | None:
+    """The name of the first array that is not finite."""
+    checked = (name for name, array in arrays.items() if array.dtype.kind == "f" and name not in exempt)
+    return next((name for name in checked if not np.isfinite(arrays[name]).all()), None)
+
+
+def read(path: str | os.PathLike[str], any_numbers: Container[str] = ()) -> tuple[dict[str, HostArray], dict[str, Any]]:
     """The arrays and the configuration of a file, checked.
 
     Raises
@@ -81,9 +90,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, 
         raise CheckpointError(f"{path}: the configuration is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{path}: the configuration is not a JSON object")
-    for name, array in tensors.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
+    if (strange := _not_finite(tensors, any_numbers)) is not None:
+        raise CheckpointError(f"{path}: {strange} holds numbers that are not finite")
     return tensors, config
 
 
