@@ -173,6 +173,27 @@ def test_sixty_steps_formula_by_formula(kind):
     assert _distance(planned, exact) <= 1e-12
 
 
+@pytest.mark.parametrize(("batch", "sizes"), [(600, (40, 70, 90)), (33, (600, 520, 3)), (1, (5, 7, 2)), (3000, (4, 3))])
+@pytest.mark.parametrize("normalization", [None, "layer", "batch"])
+def test_many_blocks_and_few(normalization, batch, sizes):
+    """Sums that several blocks make, in float64, where a row or a block that is left out shows."""
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2 * batch + 1, sizes[0])), rng.integers(0, sizes[-1], 2 * batch + 1)
+
+    def trained(backend, planned):
+        network = xmlp.mlp(sizes, "tanh", normalization=normalization, backend=backend, dtype="float64", seed=2)
+        optimizer = xmlp.optimizers.SGD(0.1, momentum=0.9)
+        settings = {"loss": "softmax_cross_entropy", "optimizer": optimizer, "clip_norm": 0.1, "l2": 0.01}
+        trainer = xmlp.Trainer(network, planned=planned, **settings)
+        history = trainer.fit(x, y, epochs=2, batch_size=batch, sample_weight=np.linspace(1, 2, len(x)))
+        return network, history["loss"] + history["penalty"]
+
+    plain, expected = trained("numpy", False)
+    found, losses = trained(HostBackend("float64"), True)
+    assert _distance(found, plain) <= 1e-12
+    assert np.abs(np.subtract(losses, expected)).max() <= 1e-12
+
+
 def test_fused_multiply_and_add():
     """As a device contracts products and sums."""
     if not can_fuse():

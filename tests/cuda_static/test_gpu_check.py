@@ -3,12 +3,16 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import xmlp
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("gpu_report", ROOT / "ci" / "gpu_report.py")
@@ -49,6 +53,19 @@ def test_the_jobs_train(monkeypatch):
     x, y = report.data()
     assert x.dtype == np.uint8
     assert report.by_xmlp((784, 16, 10), 64, x, y, backend="numpy") > 0
+
+
+@pytest.mark.skipif("XMLP_CUDA_STATIC" not in os.environ, reason="a part of ci/cuda_static")
+def test_the_tests_for_a_device_pass_on_the_emulated_one():
+    """All but those that need CuPy itself: at least their logic is right."""
+    needs_cupy = "second or full or tf32 or stable or synchron or every_formula or torch"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "cuda_static.as_cupy",
+               "-k", f"not ({needs_cupy})", "tests/test_gpu.py"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{Path(xmlp.__file__).parent.parent}"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    print(done.stdout[-2000:])
+    assert done.returncode == 0
+    assert re.search(r"^3\d passed, 7 deselected", done.stdout, re.M)
 
 
 def test_without_a_device_one_line_and_exit_code_2(tmp_path):

@@ -356,7 +356,7 @@ class _Emitter:
         self._do("const int r = first + threadIdx.y;")
         self._do("if (threadIdx.x == 0 && r < rows) {")
         for node, result in stored.items():
-            self._write(self.kernel.stores[node], f"{result}[threadIdx.y]")
+            self._write(self.kernel.stores[node], f"{result}[threadIdx.y]", "r")
         self._do("}")
         self._do("}")
 
@@ -401,7 +401,7 @@ class _Emitter:
         self._do("const int c = first + threadIdx.x;")
         self._do("if (threadIdx.y == 0 && c < columns) {")
         for node, part in parts.items():
-            self._write(self.kernel.stores[node], f"{part}[threadIdx.x]")
+            self._write(self.kernel.stores[node], f"{part}[threadIdx.x]", "c")
         self._do("}")
         self._do("}")
         self._do("SYNC")
@@ -525,6 +525,6 @@ class _Emitter:
         dtype = operand.node.dtype
         return self._new(dtype, f"{self._pointer(operand.place, dtype)}[{self._index(operand)}]")
 
-    def _write(self, operand: Operand, value: str) -> None:
+    def _write(self, operand: Operand, value: str, index: str | None = None) -> None:
         pointer = self._pointer(operand.place, operand.node.dtype, write=True)
-        self._do(f"{pointer}[{self._index(operand)}] = {value};")
+        self._do(f"{pointer}[{index or self._index(operand)}] = {value};")
