@@ -1,9 +1,10 @@
-"""A plugin of pytest: the emitted C on this CPU passes for cupy, so that the logic of the tests marked gpu can be run."""
+"""A plugin of pytest: the emitted C on this CPU passes for cupy, so that the tests for a device can run."""
 
 from functools import cache
 
-import xmlp.backends
 from cuda_static.host import HostBackend
+
+import xmlp.backends
 
 _make = xmlp.backends._make
 

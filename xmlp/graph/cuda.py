@@ -124,7 +124,8 @@ def _launches(kernel: Kernel, room: _Room) -> list[Launch]:
         first.sums_over_rows(over)
     launches = [first.launch()]
     if twice and blocks > 1:
-        summed = {n.args[0]: Operand(n.args[0], _at(n.args[0], kernel), "full") for n in over}
+        kept = {n.args[0]: kernel.stores.get(base(n.args[0])[0]) or kernel.loads.get(n.args[0]) for n in over}
+        summed = {node: operand for node, operand in kept.items() if operand is not None}
         sums = replace(kernel, nodes=over, loads=summed, stores={n: kernel.stores[n] for n in over})
         second = _Emitter(kernel, *_grid(kernel, "columns", False))
         second.sums_over_rows(over)
@@ -140,11 +141,6 @@ def _keep(node: TensorNode, kernel: Kernel, room: _Room) -> None:
     if found in kernel.nodes and found not in kernel.stores and level(found, kernel) == 2:
         place = room.place(kernel.rows * kernel.columns, found.dtype)
         kernel.stores[found] = Operand(found, place, "full")
-
-
-def _at(node: TensorNode, kernel: Kernel) -> Place:
-    found, _ = base(node)
-    return (kernel.stores[found] if found in kernel.stores else kernel.loads[node]).place
 
 
 def _finish(kernel: Kernel, node: TensorNode, partial: Place, blocks: int) -> Launch:
