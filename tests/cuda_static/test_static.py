@@ -106,6 +106,35 @@ def test_arrays_are_recognised_and_refused_by_name(backend):
         np.asarray(array)
 
 
+class Tensor:
+    """An array of another library, on a device of a given kind and number."""
+
+    def __init__(self, *place):
+        self.place, self.dtype, self.device = place, "float32", "cuda:0"
+
+    def __dlpack_device__(self):
+        return self.place
+
+
+def test_arrays_of_other_libraries_are_shared_on_the_same_device(backend, monkeypatch):
+    """Through DLPack, without a copy; from elsewhere they are refused."""
+    import xmlp.inputs
+
+    shared = on_host(np.ones((4, 3), np.float32))
+    monkeypatch.setattr(xmlp.inputs, "owner", lambda array: "torch" if isinstance(array, Tensor) else "cupy")
+    monkeypatch.setattr(type(backend), "zeros", lambda self, n: Tensor(2, 0))
+    monkeypatch.setattr(backend.xp, "from_dlpack", lambda array: shared)
+    inputs = xmlp.inputs.Inputs(backend, 3)
+    found, to_caller = inputs.features(Tensor(2, 0))
+    assert found is shared
+    assert to_caller(found) is found
+    for elsewhere in (Tensor(2, 1), Tensor(1, 0)):
+        with pytest.raises(
+            TypeError, match="x is an array of torch, the network computes with cupy on <CUDA Device 0>"
+        ):
+            inputs.features(elsewhere)
+
+
 def test_backends_by_device_and_option(backend):
     kind = type(backend)
     assert kind("1", "float32") != backend == kind("0", "float32")
