@@ -62,7 +62,7 @@ def trainer_on(backend):
 
 def test_training_says_what_would_fit_and_does_not_shrink_the_batch():
     whole = trainer_on(HostBackend()).plan(512)
-    half = trainer_on(HostBackend()).plan(128)
+    half = trainer_on(HostBackend()).plan(256)
     backend = SmallDevice(half.work_bytes + half.held_bytes)
     trainer = trainer_on(backend)
     before = trainer.network.theta.copy()
@@ -72,12 +72,12 @@ def test_training_says_what_would_fit_and_does_not_shrink_the_batch():
     print(words)
     assert f"with 512 rows, which needs {whole.work_bytes + whole.held_bytes:,} bytes" in words
     assert f"{backend.limit:,} bytes are free" in words
-    assert "A batch_size of 128 would fit." in words
+    assert "A batch_size of 256 would fit." in words
     assert isinstance(caught.value, BackendError), "the command ends with 2"
     assert trainer.steps == 0
     assert (trainer.network.theta == before).all()
-    trainer.fit(X, Y, epochs=1, batch_size=128)
-    assert trainer.steps == 4
+    trainer.fit(X, Y, epochs=1, batch_size=256)
+    assert trainer.steps == 2
 
 
 def test_nothing_would_fit():
