@@ -2,17 +2,20 @@
 
 from functools import cache
 
-from cuda_static.host import HostBackend
-
 import xmlp.backends
 
-_make = xmlp.backends._make
 
+def pytest_configure(config):
+    from cuda_static.host import HostBackend
 
-@cache
-def make(library, device, dtype, *options):
-    return HostBackend(dtype) if library == "cupy" else _make(library, device, dtype, *options)
+    class CupyBackend(HostBackend):
+        def __init__(self, device, dtype):
+            super().__init__(dtype)
 
+    original = xmlp.backends._make
 
-make.cache_clear = _make.cache_clear
-xmlp.backends._make = make
+    @cache
+    def make(library, device, dtype, *options):
+        return CupyBackend(device, dtype) if library == "cupy" else original(library, device, dtype, *options)
+
+    xmlp.backends._make = make
