@@ -21,6 +21,8 @@ _HOMES = {
     "DeviceMemoryError": "xmlp.errors",
     "DivergenceError": "xmlp.errors",
     "History": "xmlp.training",
+    "MLPClassifier": "xmlp.estimators",
+    "MLPRegressor": "xmlp.estimators",
     "Network": "xmlp.network",
     "TraceError": "xmlp.graph",
     "Trainer": "xmlp.training",
@@ -36,9 +38,10 @@ _MODULES = (
 )  # fmt: skip
 
 __all__ = [
-    "BackendError", "CheckpointError", "DataError", "DeviceMemoryError", "DivergenceError", "History", "Network",
-    "TraceError", "Trainer", "activations", "available_backends", "backend", "callbacks", "data", "elementwise",
-    "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
+    "BackendError", "CheckpointError", "DataError", "DeviceMemoryError", "DivergenceError", "History", "MLPClassifier",
+    "MLPRegressor", "Network", "TraceError", "Trainer", "activations", "available_backends", "backend", "callbacks",
+    "data", "elementwise", "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules",
+    "testing", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     )
     from xmlp.backends import available_backends, backend
     from xmlp.errors import BackendError, CheckpointError, DataError, DeviceMemoryError, DivergenceError
+    from xmlp.estimators import MLPClassifier, MLPRegressor
     from xmlp.graph import TraceError, elementwise
     from xmlp.network import Network, load
     from xmlp.perceptron import mlp

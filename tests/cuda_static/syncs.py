@@ -33,7 +33,7 @@ HARMLESS = {
     "tolist": {"scalars.tolist()"},
     "all": {"(a is None or a.flags.c_contiguous"},
     "any": {"(place.buffer == name"},
-    "str": {"getattr(a, 'dtype', None)"},
+    "str": {"getattr(a, 'dtype', None)", "link"},
 }
 COUNTERS = {"i", "n", "name"}  # in f-strings
 

@@ -69,7 +69,9 @@ def backend(
 
 @lru_cache(maxsize=32)
 def _make(library: str, device: str | None, dtype: str, *options: bool) -> Backend:
-    return _module(library).make(device, dtype, *options)  # type: ignore[no-any-return]
+    made: Backend = _module(library).make(device, dtype, *options)
+    made.asked = device
+    return made
 
 
 def _module(library: str) -> Any:
