@@ -18,6 +18,7 @@ _HOMES = {
     "BackendError": "xmlp.errors",
     "CheckpointError": "xmlp.errors",
     "DataError": "xmlp.errors",
+    "DeviceMemoryError": "xmlp.errors",
     "DivergenceError": "xmlp.errors",
     "History": "xmlp.training",
     "MLPClassifier": "xmlp.estimators",
@@ -37,10 +38,10 @@ _MODULES = (
 )  # fmt: skip
 
 __all__ = [
-    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "MLPClassifier", "MLPRegressor",
-    "Network", "TraceError", "Trainer", "activations", "available_backends", "backend", "callbacks", "data",
-    "elementwise", "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing",
-    "verify",
+    "BackendError", "CheckpointError", "DataError", "DeviceMemoryError", "DivergenceError", "History", "MLPClassifier",
+    "MLPRegressor", "Network", "TraceError", "Trainer", "activations", "available_backends", "backend", "callbacks",
+    "data", "elementwise", "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules",
+    "testing", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
         verify,
     )
     from xmlp.backends import available_backends, backend
-    from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError
+    from xmlp.errors import BackendError, CheckpointError, DataError, DeviceMemoryError, DivergenceError
     from xmlp.estimators import MLPClassifier, MLPRegressor
     from xmlp.graph import TraceError, elementwise
     from xmlp.network import Network, load

@@ -12,6 +12,10 @@ class BackendError(RuntimeError):
     """A backend cannot be used here: its library, device or precision is missing. The message names the remedy."""
 
 
+class DeviceMemoryError(BackendError):
+    """A device has too little memory. The message says what was needed, what was free, and what would fit."""
+
+
 class DataError(ValueError):
     """A data file is not what it claims to be. The message names the file and, where there is one, the line."""
 

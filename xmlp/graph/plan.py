@@ -10,7 +10,7 @@ the place of the old one where nobody reads that any more.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xmlp.graph.node import OPS
 from xmlp.graph.tensor import PlanError, TensorNode, matrix
@@ -139,7 +139,7 @@ class Copy:
 class Plan:
     """The calls of a step in order, and how large a work buffer they share."""
 
-    calls: list[Kernel | Product | Copy]
+    calls: list[Any]  # of Kernel, Product, Copy, or what a backend makes of them
     work_bytes: int
     held_bytes: int
     scalars: tuple[str, ...]
