@@ -23,8 +23,10 @@ _HOMES = {
     "Network": "xmlp.network",
     "TraceError": "xmlp.graph",
     "Trainer": "xmlp.training",
+    "OutOfMemoryError": "xmlp.errors",
     "available_backends": "xmlp.backends",
     "backend": "xmlp.backends",
+    "deterministic": "xmlp.backends.threads",
     "elementwise": "xmlp.graph",
     "load": "xmlp.network",
     "mlp": "xmlp.perceptron",
@@ -35,15 +37,16 @@ _MODULES = (
 )  # fmt: skip
 
 __all__ = [
-    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "Network", "TraceError", "Trainer",
-    "activations", "available_backends", "backend", "data", "elementwise", "initializers", "layers", "load", "losses",
-    "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
+    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "Network", "OutOfMemoryError",
+    "TraceError", "Trainer", "activations", "available_backends", "backend", "data", "deterministic", "elementwise",
+    "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from xmlp import activations, data, initializers, layers, losses, metrics, optimizers, schedules, testing, verify
     from xmlp.backends import available_backends, backend
-    from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError
+    from xmlp.backends.threads import deterministic
+    from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError, OutOfMemoryError
     from xmlp.graph import TraceError, elementwise
     from xmlp.network import Network, load
     from xmlp.perceptron import mlp

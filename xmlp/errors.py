@@ -20,6 +20,24 @@ class CheckpointError(ValueError):
     """A model or checkpoint file cannot be read or does not fit. Nothing has been changed."""
 
 
+class OutOfMemoryError(MemoryError):
+    """Something does not fit in memory. The message says what was needed, what is free and what would fit.
+
+    Attributes
+    ----------
+    needed, free : int or None
+        Bytes; None where it is not known.
+    """
+
+    def __init__(self, message: str, needed: int | None = None, free: int | None = None):
+        super().__init__(message, needed, free)
+        self.needed = needed
+        self.free = free
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class DivergenceError(ArithmeticError):
     """Training produced a loss that is not finite."""
 
