@@ -390,7 +390,7 @@ FOREIGN: dict[str, tuple[Callable[[], bytes], str]] = {
     "a header of 0 bytes": (lambda: bytes(8), "is damaged"),
     "a header beyond the end": (lambda: (2**40).to_bytes(8, "little") + b"{}", "the header is cut off"),
     "a header of 2**64 - 1 bytes": (lambda: b"\xff" * 8 + b"{}" * 50, "the header is cut off"),
-    "a header too long": (lambda: header(" " * (files.MAX_HEADER + 1)), f"the header takes {files.MAX_HEADER + 1} bytes"),
+    "a header too long": (lambda: header(" " * (files.MAX_HEADER + 1)), "the header takes 2621441 bytes"),
     "a header that is a list": (lambda: header("[1, 2]"), "is damaged"),
     "a header in UTF-16": (lambda: header('{"a": 1}'.encode("utf-16")), "is damaged"),
     "a deep header": (lambda: header('{"__metadata__":' + nested(100_000) + "}"), "is damaged"),

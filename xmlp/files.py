@@ -12,7 +12,8 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,7 +48,11 @@ def write(path: str | os.PathLike[str], arrays: dict[str, HostArray], config: di
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ValueError(f"{name} holds numbers that are not finite, so it is not saved; {path} is untouched")
-    replace_file(Path(path), *_packed(arrays, {"format": FORMAT, "config": text}))
+    pieces = _packed(arrays, {"format": FORMAT, "config": text})
+    with ThreadPoolExecutor(1) as pool:  # which works while the disk is busy
+        checksum = pool.submit(_sha256, pieces)
+        at = 8 + bytes(pieces[1]).index(_CHECKSUM + _ZEROS) + len(_CHECKSUM)
+        replace_file(Path(path), *pieces, last=lambda: (at, checksum.result()))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, Any]]:
@@ -131,8 +136,8 @@ def _configuration(path: Path, text: str) -> dict[str, Any]:
 def _packed(arrays: dict[str, HostArray], metadata: dict[str, str]) -> list[bytes | memoryview]:
     """A safetensors file in pieces: the size of the header, the header, the arrays in C order.
 
-    The same arrays and metadata always give the same bytes. The checksum is that of the whole file with zeros in its
-    own place.
+    The same arrays and metadata always give the same bytes. In the place of the checksum are zeros: it is the checksum
+    of this.
     """
     header: dict[str, Any] = {"__metadata__": {**metadata, "sha256": _ZEROS.decode()}}
     pieces, end = [], 0
@@ -144,9 +149,7 @@ def _packed(arrays: dict[str, HostArray], metadata: dict[str, str]) -> list[byte
         pieces.append(plain.reshape(-1).view(np.uint8).data)
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    size = len(text).to_bytes(8, "little")
-    digest = _sha256([size, text, *pieces])
-    return [size, text.replace(_CHECKSUM + _ZEROS, _CHECKSUM + digest), *pieces]
+    return [len(text).to_bytes(8, "little"), text, *pieces]
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
@@ -206,8 +209,13 @@ def _other_format(path: Path, found: str | None) -> str:
 # --- all or nothing ---------------------------------------------------------------------------------------------------
 
 
-def replace_file(path: Path, *pieces: bytes | memoryview) -> None:
+def replace_file(path: Path, *pieces: bytes | memoryview, last: Callable[[], tuple[int, bytes]] | None = None) -> None:
     """Put the pieces in the place of the file at `path`, all of them or nothing; a link is followed.
+
+    Parameters
+    ----------
+    last : callable, optional
+        Called when all is written; gives a position and the bytes to put there.
 
     Raises
     ------
@@ -224,6 +232,10 @@ def replace_file(path: Path, *pieces: bytes | memoryview) -> None:
         with open(temporary, "xb") as file:
             _lock(file)
             for piece in pieces:
+                file.write(piece)
+            if last is not None:
+                at, piece = last()
+                file.seek(at)
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())

@@ -14,8 +14,8 @@ from datetime import date
 from importlib import metadata
 from pathlib import Path
 
-import reliability.rows
-from reliability.core import ROWS, Row
+from reliability.core import Row
+from reliability.rows import ROWS
 
 PACKAGES = ("xmlp", "numpy", "safetensors", "llvmlite", "click")
 HEAD = """# Reliability: what is promised, and what was seen

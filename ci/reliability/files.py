@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -19,10 +18,10 @@ from unittest import mock
 
 import numpy as np
 import safetensors.numpy
-from reliability.core import ROOT, python, row
-from reliability.samples import X, content, mended, mutations, packed, same, small
 
 import xmlp
+from reliability.core import ROOT, row
+from reliability.samples import X, content, mended, mutations, same, small
 from xmlp import files
 from xmlp.errors import CheckpointError
 
@@ -233,29 +232,48 @@ def outcome(path: Path, data: bytes, original: xmlp.Network, whole: bool) -> str
     return "another network"
 
 
-@row("C6", "damaged files: a CheckpointError or the original; slowest load, memory", "all, <= 100 x, <= 10 x file + 1 MB",
-     short=20_000, long=100_000)  # fmt: skip
+@row("C6", "damaged files: a CheckpointError or the original; slowest load, memory",
+     "all, <= 100 x, <= 10 x file + 1 MB", short=20_000, long=100_000)  # fmt: skip
 def damaged_files(size: int, folder: Path) -> str:
     original, path = small(), folder / "model"
     good = content(original, folder)
     seen: dict[str, int] = {}
-    seconds, most = [], 0
+    seconds: dict[int, tuple[float, bytes]] = {}
+    most = 0
     for i, data in zip(range(size), mutations(good, np.random.default_rng(6)), strict=False):
-        if watched := i % 20 == 0:
-            tracemalloc.start()
         begin = time.perf_counter()
         kind = outcome(path, data, original, whole=i % 2 == 1)
-        seconds.append(time.perf_counter() - begin)
-        if watched:
-            most = max(most, tracemalloc.get_traced_memory()[1] - 10 * len(data))
-            tracemalloc.stop()
-            seconds.pop()
+        seconds[i] = time.perf_counter() - begin, data
         seen[kind] = seen.get(kind, 0) + 1
+        if i % 20 == 0:
+            most = max(most, memory_of(lambda data=data: outcome(path, data, original, whole=True)) - 10 * len(data))
     assert seen["refused"] > size // 2
-    slowest = max(seconds) / np.median(seconds)
     assert most < 1_000_000, most
+    slowest = sorted(seconds.values())[-20:]  # again, for the machine may have been busy elsewhere
+    again = [
+        min(timed(lambda data=data: outcome(path, data, original, whole=True)) for _ in range(3)) for _, data in slowest
+    ]
+    ratio = max(again) / np.median([s for s, _ in seconds.values()])
+    assert ratio <= 100, ratio
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items()))
-    return f"{told}; slowest {slowest:.0f} x the median; memory at most 10 x the file + {max(most, 0) // 1000} kB"
+    return f"{told}; slowest {ratio:.0f} x the median; memory at most 10 x the file + {max(most, 0) // 1000} kB"
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def memory_of(call: Callable[[], Any]) -> int:
+    """The most memory that a call has in use at a time, in bytes."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @row("C7", "every single flipped bit is noticed", "10,000 of 10,000", short=10_000, long=100_000)

@@ -1,5 +1,6 @@
-"""Imports every module that registers rows."""
+"""Every module that registers rows, in the order of the table."""
 
-from reliability import files, malicious
+from reliability import mutants, files, malicious, determinism, resources, fuzzing, supply  # isort: skip
+from reliability.core import ROWS
 
-__all__ = ["files", "malicious"]
+__all__ = ["ROWS", "determinism", "files", "fuzzing", "malicious", "mutants", "resources", "supply"]

@@ -49,7 +49,7 @@ def packed(config: Any, arrays: dict[str, Any] | None = None) -> bytes:
     """A well-formed file with any configuration."""
     text = config if isinstance(config, str) else json.dumps(config)
     held = small().arrays() if arrays is None else arrays
-    return b"".join(files._packed(held, {"format": files.FORMAT, "config": text}))
+    return mended(b"".join(files._packed(held, {"format": files.FORMAT, "config": text})))
 
 
 def but(**changes: Any) -> dict[str, Any]:

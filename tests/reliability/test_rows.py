@@ -3,8 +3,6 @@
 import pytest
 from reliability.rows import ROWS
 
-from reliability import rows  # noqa: F401
-
 
 @pytest.mark.parametrize("id", ROWS)
 def test_row(id, tmp_path):
