@@ -344,23 +344,22 @@ def races(size: int, folder: Path) -> str:
     path = folder / "model"
     small(0.0).save(path)
     place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "ci"), str(Path(xmlp.__file__).parent.parent)])}
-    command = [sys.executable, "-c", RACE, str(path)]
-    writers = [
-        subprocess.Popen([*command, str(value), str(size)], stdin=subprocess.PIPE, env=place, text=True)
-        for value in (1, 2)
-    ]
-    for writer in writers:
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
     reads, seen = 0, set()
-    while any(writer.poll() is None for writer in writers):
-        values = set(xmlp.load(path).theta.tolist())
-        assert len(values) == 1, "a file of two processes"
-        seen |= values
-        reads += 1
-    for writer in writers:
-        writer.communicate()
-        assert writer.returncode == 0
+    with contextlib.ExitStack() as stack:
+        writers = []
+        for value in (1, 2):
+            command = [sys.executable, "-c", RACE, str(path), str(value), str(size)]
+            writers.append(stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, env=place)))
+            stack.callback(writers[-1].kill)
+        for writer in writers:
+            writer.stdin.write(b"go\n")
+            writer.stdin.flush()
+        while any(writer.poll() is None for writer in writers):
+            values = set(xmlp.load(path).theta.tolist())
+            assert len(values) == 1, "a file of two processes"
+            seen |= values
+            reads += 1
+        assert [writer.wait() for writer in writers] == [0, 0]
     assert seen >= {1.0, 2.0}
     assert [p.name for p in folder.iterdir()] == ["model"]
     return f"{2 * size} saves, {reads} loads between them, all whole"

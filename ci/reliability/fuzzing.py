@@ -109,10 +109,11 @@ def random_idx_files(size: int, folder: Path) -> str:
 
 COMMANDS = ("train", "evaluate", "predict", "info", "verify")
 VALUES = (
-    "a.csv", "model.safetensors", "new.safetensors", "y", "size", "-", "", ".", "..", "nope", "\0", "ü\x1b", "0", "1",
-    "-1", "0.5", "1e400", "nan", "inf", "-inf", "3", "8,8", "none", "relu", "rellu", "adam", "sgd", "batch", "onecycle",
-    "mean", "classification", "regression", "numpy", "numpy:cpu", "cupy", "array-api-strict", "auto", "float32",
-    "float64", "float16", "002-01", "9" * 5000, "x" * 300, "--", "/dev/null", "/", "~", "$HOME", "%s", "{0}", "\ud800", "🤖",
+    "a.csv", "model.safetensors", "new.safetensors", "y", "size", "-", "", ".", "..", "nope", "\0", "ü\x1b", "0",
+    "1", "-1", "0.5", "1e400", "nan", "inf", "-inf", "3", "8,8", "none", "relu", "rellu", "adam", "sgd", "batch",
+    "onecycle", "mean", "classification", "regression", "numpy", "numpy:cpu", "cupy", "array-api-strict", "auto",
+    "float32", "float64", "float16", "002-01", "9" * 5000, "x" * 300, "--", "/dev/null", "/", "~", "$HOME", "%s",
+    "{0}", "\ud800", "🤖",
 )  # fmt: skip
 
 
