@@ -12,7 +12,7 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -37,17 +37,19 @@ _ZEROS = b"0" * 64  # in the place of the checksum while it is computed
 _STALE = 60  # seconds after which a temporary file that nobody writes is rubbish
 
 
-def write(path: str | os.PathLike[str], arrays: dict[str, HostArray], config: dict[str, Any]) -> None:
+def write(
+    path: str | os.PathLike[str], arrays: dict[str, HostArray], config: dict[str, Any], any_numbers: Container[str] = ()
+) -> None:
     """Write a file so that a crash at any moment leaves either the old one or the new one.
 
     The bytes go to a temporary file in the same folder, are flushed to the disk, and replace the old file in one step.
+    Arrays must be finite, but for those named in `any_numbers`.
     """
     text = json.dumps(config, allow_nan=False, sort_keys=True)
     if len(text) > MAX_CONFIG:
         raise ValueError(f"the configuration takes {len(text)} bytes of JSON; the limit is {MAX_CONFIG}")
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError(f"{name} holds numbers that are not finite, so it is not saved; {path} is untouched")
+    if (strange := _not_finite(arrays, any_numbers)) is not None:
+        raise ValueError(f"{strange} holds numbers that are not finite, so it is not saved; {path} is untouched")
     pieces = _packed(arrays, {"format": FORMAT, "config": text})
     with ThreadPoolExecutor(1) as pool:  # which works while the disk is busy
         checksum = pool.submit(_sha256, pieces)
@@ -55,7 +57,13 @@ def write(path: str | os.PathLike[str], arrays: dict[str, HostArray], config: di
         replace_file(Path(path), *pieces, last=lambda: (at, checksum.result()))
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, Any]]:
+def _not_finite(arrays: dict[str, HostArray], exempt: Container[str]) -> str | None:
+    """The name of the first array that is not finite."""
+    checked = (name for name, array in arrays.items() if array.dtype.kind == "f" and name not in exempt)
+    return next((name for name in checked if not np.isfinite(arrays[name]).all()), None)
+
+
+def read(path: str | os.PathLike[str], any_numbers: Container[str] = ()) -> tuple[dict[str, HostArray], dict[str, Any]]:
     """The arrays and the configuration of a file, checked.
 
     Raises
@@ -89,9 +97,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, HostArray], dict[str, 
         raise CheckpointError(f"{path} is not a safetensors file or is damaged: {error}") from error
     except MemoryError as error:
         raise _too_large(path, len(content)) from error
-    for name, array in tensors.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
+    if (strange := _not_finite(tensors, any_numbers)) is not None:
+        raise CheckpointError(f"{path}: {strange} holds numbers that are not finite")
     return tensors, _configuration(path, metadata.get("config", ""))
 
 
