@@ -21,7 +21,7 @@ LEVELS = [
     {"activations", "schedules", "files"},
     {"layers", "losses", "optimizers"},
     {"configs", "inputs", "predicting"},
-    {"metrics", "data"},
+    {"metrics", "data", "callbacks"},
     {"network"},
     {"perceptron"},
     {"training"},

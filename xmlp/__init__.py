@@ -32,18 +32,31 @@ _HOMES = {
     "mlp": "xmlp.perceptron",
 }
 _MODULES = (
-    "activations", "data", "initializers", "layers", "losses", "metrics", "optimizers", "schedules", "testing",
-    "verify",
+    "activations", "callbacks", "data", "initializers", "layers", "losses", "metrics", "optimizers", "schedules",
+    "testing", "verify",
 )  # fmt: skip
 
 __all__ = [
     "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "Network", "OutOfMemoryError",
-    "TraceError", "Trainer", "activations", "available_backends", "backend", "data", "deterministic", "elementwise",
-    "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
+    "TraceError", "Trainer", "activations", "available_backends", "backend", "callbacks", "data", "deterministic",
+    "elementwise", "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing",
+    "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from xmlp import activations, data, initializers, layers, losses, metrics, optimizers, schedules, testing, verify
+    from xmlp import (
+        activations,
+        callbacks,
+        data,
+        initializers,
+        layers,
+        losses,
+        metrics,
+        optimizers,
+        schedules,
+        testing,
+        verify,
+    )
     from xmlp.backends import available_backends, backend
     from xmlp.backends.threads import deterministic
     from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError, OutOfMemoryError

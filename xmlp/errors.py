@@ -39,20 +39,31 @@ class OutOfMemoryError(MemoryError):
 
 
 class DivergenceError(ArithmeticError):
-    """Training produced a loss that is not finite."""
+    """Training produced a loss or a parameter that is not finite.
 
-    def __init__(self, message: str, *, step: int, loss: float):
+    Attributes
+    ----------
+    step : int
+        The first update that did, counted from 1; that at the end of the epoch where it is not known.
+    loss : float
+        Of the epoch.
+    layer : int or None
+        The first layer whose numbers were not finite in it; None if it is not known, or it was none.
+    """
+
+    def __init__(self, message: str, *, step: int, loss: float, layer: int | None = None):
         super().__init__(message)
         self.step = step
         self.loss = loss
+        self.layer = layer
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _divergence, (str(self), self.step, self.loss)
+        return _divergence, (str(self), self.step, self.loss, self.layer)
 
 
-def _divergence(message: str, step: int, loss: float) -> DivergenceError:
+def _divergence(message: str, step: int, loss: float, layer: int | None) -> DivergenceError:
     """The error as it comes out of a pickle, as between processes."""
-    return DivergenceError(message, step=step, loss=loss)
+    return DivergenceError(message, step=step, loss=loss, layer=layer)
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -208,13 +208,21 @@ class Network:
         raw: bool = False,
     ) -> tuple[Array, list[Any]]:
         """y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
-        params, kept = self._views(theta, stats)
-        ctx, caches, y = contexts.of(self.backend, training=training), [], x
-        for i, layer in enumerate(self._body if raw else self.layers):
-            own = ctx if keys is None and not kept[i] else ctx.but(stats=kept[i], bits=self._bits(i, keys))
-            y, cache = layer.forward(params[i], y, own)
+        y, caches = x, []
+        for y, cache in self.pass_layers(theta, stats, x, training=training, keys=keys, raw=raw):  # noqa: B007
             caches.append(cache)
         return y, caches
+
+    def pass_layers(
+        self, theta: Array, stats: Array, x: Array, *, training: bool, keys: Keys | None, raw: bool
+    ) -> Iterator[tuple[Array, Any]]:
+        """The outputs and the cache of one layer after another."""
+        params, kept = self._views(theta, stats)
+        ctx = contexts.of(self.backend, training=training)
+        for i, layer in enumerate(self._body if raw else self.layers):
+            own = ctx if keys is None and not kept[i] else ctx.but(stats=kept[i], bits=self._bits(i, keys))
+            x, cache = layer.forward(params[i], x, own)
+            yield x, cache
 
     def _views(self, theta: Array, stats: Array) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
         """The named arrays in both vectors; those of the network itself are kept where they are views."""
@@ -559,7 +567,7 @@ def _without_link(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], str]:
 def load(
     path: str | os.PathLike[str], backend: str | Backend = "numpy", *, custom: Mapping[str, Any] | None = None
 ) -> Network:
-    """Read a network from a file that `Network.save` wrote.
+    """Read a network from a file that `Network.save` wrote, or from a checkpoint of `Trainer.save`.
 
     Parameters
     ----------
@@ -571,5 +579,9 @@ def load(
     CheckpointError
         If the file is damaged, not one of ours, or does not describe a network.
     """
-    arrays, config = files.read(path)
+    arrays, config = files.read(path, any_numbers=("history",))
+    if set(config) == {"network", "trainer"}:
+        arrays, config = {n: a for n, a in arrays.items() if n in ("theta", "stats")}, config["network"]
+        if not isinstance(config, dict):
+            raise CheckpointError(f"{path}: the configuration of the network is not a JSON object")
     return Network.from_config(config, arrays, backend=backend, custom=custom)

@@ -21,11 +21,11 @@ from xmlp import callbacks, optimizers, schedules
 
 # --- every step -------------------------------------------------------------------------------------------------------
 
-ROWS, BATCH, EPOCHS = 22, 6, 3
+ROWS, BATCH, EPOCHS = 22, 6, 5
 RATES = {
     "constant": 0.01,
-    "cosine": schedules.Cosine(0.01, total_steps=12, warmup_steps=2),
-    "onecycle": schedules.OneCycle(0.02, 12),
+    "cosine": schedules.Cosine(0.01, total_steps=20, warmup_steps=3),
+    "onecycle": schedules.OneCycle(0.02, 20),
 }
 
 
@@ -245,7 +245,7 @@ def killed_runs(size: int, folder: Path) -> str:
     return interrupted_runs(size, folder, (signal.SIGKILL,))
 
 
-@row("R7", "Ctrl-C and SIGTERM at random moments: exit code 130 or 143, no traceback, resumed: the file equal to the byte",
+@row("R7", "Ctrl-C and SIGTERM at random moments: exit 130 or 143, no traceback, resumed: the file equal to the byte",
      "all", short=20, long=200)  # fmt: skip
 def signalled_runs(size: int, folder: Path) -> str:
     return interrupted_runs(size, folder, (signal.SIGINT, signal.SIGTERM))

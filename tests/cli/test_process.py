@@ -61,11 +61,11 @@ def test_a_signal_ends_training_and_keeps_the_model(here, number, code, start):
     assert process.returncode == code
     name = signal.Signals(number).name
     told = rf"stopped by {name} in epoch (\d+) of 100000; the weights so far are in model.safetensors\n"
-    assert (match := re.fullmatch(told, err))
+    assert (match := re.fullmatch(told + r"to go on: xmlp train .*--resume\n", err))
     network = xmlp.load("model.safetensors")
-    assert network.metadata["training"]["epochs"] == int(match[1])
+    assert network.metadata["training"]["epochs"] == int(match[1]) - 1
     assert json.loads(run("evaluate", "model.safetensors", "--json").stdout)["accuracy"] > 0.7
-    assert [p.name for p in here.iterdir()] == ["model.safetensors"]
+    assert sorted(p.name for p in here.iterdir()) == ["model.safetensors", "model.safetensors.checkpoints"]
 
 
 @posix
@@ -141,9 +141,10 @@ def test_a_signal_before_the_first_step_counts(here, listening, monkeypatch, num
     monkeypatch.setattr(jobs.Job, "standardized", interrupted)
     result = run("train", "--epochs", 3, *["--quiet"] * quiet, code=128 + number)
     told = "stopped by SIGINT in epoch 1 of 3; the weights so far are in model.safetensors\n"
+    told += "to go on: xmlp train --epochs 3 --resume\n"
     assert result.stderr == ("" if quiet else told)
     assert not (quiet and result.stdout)
-    assert xmlp.load("model.safetensors").metadata["training"]["epochs"] == 1
+    assert xmlp.load("model.safetensors").metadata["training"]["epochs"] == 0
 
 
 def test_an_interrupt_outside_training_is_one_word(here, monkeypatch):

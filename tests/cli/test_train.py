@@ -147,7 +147,7 @@ def test_divergence_is_an_error_and_saves_nothing(here, backend):
     path = table(here / "a.csv", houses(50))
     settings = ["--optimizer", "sgd", "--lr", 1e9, "--schedule", "constant", "--epochs", 3, "--backend", backend]
     result = run("train", path, "--target", "price", *settings, code=2)
-    assert re.fullmatch(r"error: training diverged in epoch \d, .*\n", result.stderr)
+    assert re.fullmatch(r"error: training diverged in epoch \d at step \d+: .*\n", result.stderr)
     assert [p.name for p in here.iterdir()] == ["a.csv"]
 
 

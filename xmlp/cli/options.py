@@ -19,7 +19,11 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON to st
 
 
 class Command(click.Command):
-    """A command whose epilog is examples."""
+    """A command whose epilog is examples. `ctx.meta["arguments"]` are the words that it was called with."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["arguments"] = list(args)
+        return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         examples(self.epilog, formatter)

@@ -64,6 +64,9 @@ class Quiet:
         self.course = course
         self._steps = 0
 
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self._steps = trainer.steps
+
     def __enter__(self) -> "Quiet":
         return self
 
@@ -116,6 +119,7 @@ class View(Quiet):
         super().__init__(course)
         self._trainer: Trainer | None = None
         self._begin = self._drawn = time.perf_counter()
+        self._made = 0  # steps when this fit began
         self._live = Live(self, console=Console(highlight=False), auto_refresh=False)
 
     def __enter__(self) -> "View":
@@ -129,9 +133,10 @@ class View(Quiet):
         click.echo(text)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        self._trainer, self._begin = trainer, time.perf_counter()
+        super().on_fit_begin(trainer)
+        self._trainer, self._begin, self._made = trainer, time.perf_counter(), trainer.steps
 
-    def on_step_end(self, trainer: Trainer) -> None:
+    def on_progress(self, trainer: Trainer) -> None:
         if time.perf_counter() - self._drawn > 0.1:
             self._live.refresh()
             self._drawn = time.perf_counter()
@@ -147,8 +152,8 @@ class View(Quiet):
         course, trainer = self.course, self._trainer
         total, done = course.epochs * course.steps, trainer.steps
         seconds = time.perf_counter() - self._begin
-        speed = done / max(seconds, 1e-9)
-        left = f"ETA {_clock((total - done) / speed)}" if 0 < done < total else _clock(seconds)
+        speed = (done - self._made) / max(seconds, 1e-9)
+        left = f"ETA {_clock((total - done) / speed)}" if self._made < done < total else _clock(seconds)
         bar = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 2), expand=True)
         bar.add_row(
             f"epoch {min(done // course.steps + 1, course.epochs)}/{course.epochs}",

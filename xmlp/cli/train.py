@@ -1,12 +1,16 @@
 """`xmlp train`: a model from a CSV file or from the embedded digits."""
 
+import hashlib
 import importlib.util
 import json
 import os
+import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from signal import Signals
 from typing import Any, TypeVar
 
@@ -14,7 +18,7 @@ import click
 import numpy as np
 
 import xmlp
-from xmlp import files, optimizers, schedules
+from xmlp import callbacks, files, optimizers, schedules
 from xmlp.backends import Backend
 from xmlp.backends import backend as backend_named
 from xmlp.cli import jobs, model, options, paths
@@ -48,6 +52,8 @@ class Recipe:
     epochs: int = 60
     batch_size: int = 32
     validation: float = 0.2
+    patience: int | None = None
+    clip_norm: float | None = None
 
 
 TABLE = Recipe()
@@ -70,6 +76,8 @@ def _setting(
 
 
 def _word(value: Any) -> str:
+    if value is None:
+        return "none"
     return value if isinstance(value, str) else ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
 
 
@@ -98,6 +106,8 @@ def _word(value: Any) -> str:
 @_setting("epochs", "N", "Passes over the training rows.", int, between(1))
 @_setting("batch_size", "N", "Rows in a step.", int, between(1))
 @_setting("validation", "FRACTION", "Of the rows, held out and measured after each epoch.", float, between(0, 1))
+@_setting("patience", "N", "Epochs without a lower validation loss that end training.", int, between(1))
+@_setting("clip_norm", "X", "Bound on the norm of the gradient.", float, between(0, above=True))
 @click.option(
     "--seed", metavar="N", default=0, show_default=True, type=int, callback=between(0), help="For all randomness."
 )
@@ -109,24 +119,41 @@ def _word(value: Any) -> str:
 @click.option("--dtype", metavar="NAME", default="float32", show_default=True, help="float32 or float64.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @options.as_json
-@click.option("--force", is_flag=True, help="Overwrite the model file.")
+@click.option("--force", is_flag=True, help="Overwrite the model file, and forget an unfinished run.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with a run that was cut short; the other options must be the same as before."
+)
+@click.option(
+    "--checkpoints", "folder", metavar="FOLDER",
+    help="Where the state is kept until training is done. [default: FILE.checkpoints]",
+)  # fmt: skip
+@click.option(
+    "--save-every", metavar="SECONDS", default=30.0, show_default=True, type=float, callback=between(0),
+    help="Time between checkpoints.",
+)  # fmt: skip
 def command(
     csv: str | None, target: str | None, task: str | None, path: str, missing: str | None, seed: int, backend: str,
-    dtype: str, quiet: bool, as_json: bool, force: bool, **settings: Any,
+    dtype: str, quiet: bool, as_json: bool, force: bool, resume: bool, folder: str | None, save_every: float,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Train a network on a CSV file with a header line, - for standard input.
 
     Columns of numbers are standardised, other columns become categories. The task is classification or regression, as
     the target asks for. Without CSV the network learns the embedded digits: trained on the digits of 30 people, tested
-    on those of 13 others. Ctrl-C ends training and keeps the model.
+    on those of 13 others. Ctrl-C ends training and keeps the model; the same command with --resume finishes the run, to
+    the same model file as if it had not been cut.
     """
     if quiet and as_json:
         raise click.UsageError("--quiet and --json exclude each other")
     for name, value in (("--target", target), ("--task", task), ("--missing", missing)):
         if csv is None and value is not None:
             raise click.UsageError(f"{name} is about a CSV file, and none is given")
-    if paths.writable(path, csv).exists() and not force:
+    if force and resume:
+        raise click.UsageError("--force and --resume exclude each other")
+    if paths.writable(path, csv).exists() and not (force or resume):
         raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
+    run = Run(Path(folder or f"{path}.checkpoints"), save_every)
+    run.prepare(force, resume)
     recipe = _recipe(DIGITS if csv is None else TABLE, {name: v for name, v in settings.items() if v is not None})
     _optimizer(recipe, 1)
     device = _backend(backend, dtype)
@@ -134,18 +161,87 @@ def command(
         job = jobs.digits(recipe.validation, seed)
     else:
         job = jobs.table(csv, target, task, missing or "refuse", recipe.validation, seed, dtype)
-    network = _network(job, recipe, device, seed)
     course = Course(recipe.epochs, len(job.train.x), recipe.batch_size, job.metric)
-    optimizer = _optimizer(recipe, course.epochs * course.steps)
-    trainer = Trainer(network, loss=job.loss, optimizer=optimizer, metrics=[job.metric], seed=seed)
+    trainer = run.trainer(job, recipe, device, seed)
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     report = (Quiet if quiet else Json if as_json else View if terminal else Lines)(course)
     signal = _train(trainer, job, recipe, report, path)
-    if signal is not None:
-        if not quiet:
-            where = f"in epoch {trainer.epoch} of {recipe.epochs}; the weights so far are in {shown(path)}"
-            click.echo(f"stopped by {signal.name} {where}", err=True)
-        click.get_current_context().exit(128 + signal)
+    context = click.get_current_context()
+    if signal is None:
+        run.forget()
+        return
+    if not quiet:
+        where = f"in epoch {trainer.epoch + 1} of {recipe.epochs}; the weights so far are in {shown(path)}"
+        again = [word for word in context.meta["arguments"] if word not in ("--force", "--resume")]
+        click.echo(f"stopped by {signal.name} {where}", err=True)
+        click.echo(f"to go on: xmlp train {shown(shlex.join([*again, '--resume']))}", err=True)
+    context.exit(128 + signal)
+
+
+@dataclass
+class Run:
+    """A run that can be cut short: its checkpoints in a folder, from which it goes on."""
+
+    folder: Path
+    save_every: float
+
+    @property
+    def _saved(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.safetensors"))
+
+    def prepare(self, force: bool, resume: bool) -> None:
+        """Look for checkpoints before any work is done."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise click.UsageError(f"{self.folder} is not a folder: choose another for --checkpoints")
+        if force:
+            self.forget()
+        if self._saved and not resume:
+            raise click.UsageError(
+                f"{self.folder} holds an unfinished run: go on with it by --resume, or forget it by --force"
+            )
+
+    def trainer(self, job: jobs.Job, recipe: Recipe, backend: Backend, seed: int) -> Trainer:
+        """The trainer of the run that was cut short, else a new one."""
+        listeners: list[Any] = [callbacks.Checkpoint(self.folder, every_epochs=None, every_seconds=self.save_every)]
+        if recipe.patience is not None:
+            if job.validation is None:
+                raise click.UsageError("--patience needs rows that are held out: --validation must be more than 0")
+            listeners.append(callbacks.EarlyStopping(patience=recipe.patience))
+        course = {**asdict(recipe), "seed": seed, "dtype": backend.dtype, "data": _fingerprint(job)}
+        course = json.loads(json.dumps(course))
+        if self._saved:
+            trainer = Trainer.resume(self.folder, backend=backend, callbacks=listeners)
+            before = trainer.network.metadata.get("run")
+            if not isinstance(before, dict) or before.keys() != course.keys():
+                raise click.UsageError(f"the checkpoints in {self.folder} are not those of a run of xmlp train")
+            for name, value in course.items():
+                if before[name] != value:
+                    what = "data" if name == "data" else f"--{name.replace('_', '-')}"
+                    raise click.UsageError(f"the run in {self.folder} had another {what}: use the same to resume it")
+            return trainer
+        network = _network(job, recipe, backend, seed)
+        network.metadata["run"] = course
+        steps = recipe.epochs * -(-len(job.train.x) // recipe.batch_size)
+        return Trainer(
+            network, loss=job.loss, optimizer=_optimizer(recipe, steps), metrics=[job.metric], seed=seed,
+            callbacks=listeners, clip_norm=recipe.clip_norm,
+        )  # fmt: skip
+
+    def forget(self) -> None:
+        """Remove the checkpoints: a run that is done needs none."""
+        for path in self._saved:
+            path.unlink()
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+def _fingerprint(job: jobs.Job) -> str:
+    digest = hashlib.sha256()
+    for rows in (job.train, job.validation or ()):
+        for array in rows:
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _recipe(recipe: Recipe, given: dict[str, Any]) -> Recipe:
@@ -197,11 +293,17 @@ def _train(trainer: Trainer, job: jobs.Job, recipe: Recipe, report: Quiet, path:
     device = f"{network.backend.name} on {network.backend.device}, {network.dtype}"
     report.say(f"network {sizes}, {network.layout.size} parameters; {device}")
     validation = None if job.validation is None else job.standardized(job.validation)
-    with Interrupt(trainer) as interrupt:
+    settings = {"epochs": recipe.epochs, "batch_size": recipe.batch_size}
+    if trainer.steps:
+        settings = {}
+        report.say(f"going on after {trainer.steps} steps, in epoch {trainer.epoch + 1}")
+    with Interrupt(trainer) as interrupt, warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: click.echo(f"warning: {shown(str(message))}", err=True)
         trainer.callbacks += [interrupt, report]
         with report, np.errstate(all="ignore"):  # what is not finite is a DivergenceError at the end of the epoch
             x, y = job.standardized(job.train)
-            trainer.fit(x, y, epochs=recipe.epochs, batch_size=recipe.batch_size, validation_data=validation)
+            trainer.fit(x, y, validation_data=validation, **settings)
+        network.metadata.pop("run")
         job.finish(network)
         made = {**asdict(recipe), "epochs": trainer.epoch, "seed": trainer.seed, "xmlp": xmlp.__version__}
         network.metadata["training"] = made

@@ -1,19 +1,21 @@
 """The trainer: repeats the step over minibatches and epochs, and remembers what happened."""
 
 import math
+import os
+import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-import xmlp.context as contexts
 from xmlp import initializers, losses, metrics, optimizers
 from xmlp.backends import seeds
 from xmlp.backends.host import host_array
-from xmlp.data.batches import batch_order, split_rows
-from xmlp.errors import DivergenceError, unknown
+from xmlp.data.batches import split_rows
+from xmlp.errors import CheckpointError, unknown
 from xmlp.graph.plan import Plan
 from xmlp.inputs import Inputs, count
 from xmlp.layers import Dense
@@ -21,12 +23,34 @@ from xmlp.losses import Loss
 from xmlp.network import Network
 from xmlp.optimizers import Optimizer
 from xmlp.schedules import rate
+from xmlp.training import divergence
 from xmlp.training.history import History
+from xmlp.training.measuring import measure
 from xmlp.training.planned import runner, trace
+from xmlp.training.sources import Chunk, Rows, Stream, fingerprint
 from xmlp.training.step import Batch, State, Step
 
 Array = Any
-EVENTS = ("on_fit_begin", "on_epoch_begin", "on_step_end", "on_epoch_end", "on_fit_end")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a `fit` was asked for; `rows` is 0 where batches come from an iterable, `last` its last epoch."""
+
+    last: int
+    batch_size: int
+    shuffle: bool
+    validation_split: float
+    rows: int
+
+
+class Snapshot(NamedTuple):
+    """All that training changes, copied."""
+
+    steps: int
+    position: int
+    link: str
+    state: State
 
 
 class Trainer:
@@ -40,8 +64,8 @@ class Trainer:
     metrics : sequence of str or callable
         Measured after each epoch on the training and validation data; see `xmlp.metrics`.
     callbacks : sequence
-        Objects with some of on_fit_begin, on_epoch_begin, on_step_end, on_epoch_end, on_fit_end, each called with the
-        trainer.
+        Objects with some of on_fit_begin, on_epoch_begin, on_step_end, on_progress, on_epoch_end, on_fit_end, each
+        called with the trainer; see `xmlp.callbacks`.
     seed : int
         Decides splits, the order of rows and dropout masks.
     l1, l2 : float
@@ -58,6 +82,12 @@ class Trainer:
     ----------
     steps, epoch : int
         Updates made and epochs completed.
+    position : int
+        Steps made in the epoch under way; 0 between epochs.
+    lr_scale : float
+        Multiplies the learning rate of the optimizer; 1 unless a callback changes it.
+    resumed : bool
+        Whether the `fit` under way goes on with an earlier one.
     history : History
 
     Examples
@@ -106,11 +136,18 @@ class Trainer:
         self.on_nonfinite = on_nonfinite
         self.steps = 0
         self.epoch = 0
+        self.position = 0
+        self.lr_scale = 1.0
+        self.resumed = False
         self.history = History()
         self._pure = Step(network, self.loss, self.optimizer, l1, l2, clip_norm)
         self._runner = runner(self._pure, planned)
         self._slots = self.optimizer.init(network.theta)
         self._inputs = Inputs(network.backend, network.in_features)
+        self._sums = self._no_sums()
+        self._fit: Fit | None = None
+        self._order: Any = None  # the fingerprint of the order of an epoch that was cut, from a checkpoint
+        self._busy = threading.Lock()
         self._stop = False
 
     # --- state --------------------------------------------------------------------------------------------------------
@@ -130,14 +167,113 @@ class Trainer:
         zero = backend.xp.zeros((), dtype=backend.float_dtype, device=backend.device)
         return (zero, zero, zero, zero)
 
+    def _snapshot(self) -> Snapshot:
+        xp, now = self.network.backend.xp, self._state(self._sums)
+
+        def copy(array: Array) -> Array:
+            return xp.asarray(array, copy=True)
+
+        slots = {name: copy(slot) for name, slot in now.slots.items()}
+        kept = State(copy(now.theta), slots, copy(now.stats), tuple(map(copy, now.sums)))
+        return Snapshot(self.steps, self.position, self.network.link, kept)
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self.steps, self.position, self.network.link, state = snapshot
+        self._sums = state.sums
+        self._commit(state)
+
     @property
     def lr(self) -> float:
         """The learning rate of the next update."""
-        return rate(self.optimizer.lr, self.steps)
+        return self.rate(self.steps)
+
+    def rate(self, step: int) -> float:
+        """The learning rate after `step` updates."""
+        return rate(self.optimizer.lr, step) * self.lr_scale
+
+    @property
+    def moment(self) -> tuple[int, int, int]:
+        """Where training stands: steps, epochs, and steps within the epoch under way."""
+        return self.steps, self.epoch, self.position
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs of the last `fit` are done."""
+        return self._fit is not None and self.epoch >= self._fit.last
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `fit` was told to stop before its last epoch."""
+        return self._stop
 
     def stop(self) -> None:
-        """End `fit` after the current step; for callbacks and signal handlers."""
+        """End `fit` after the current step; for callbacks and signal handlers.
+
+        An epoch that is cut short stands in the history only once it is finished: by `fit` without `epochs`.
+        """
         self._stop = True
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole state of training to a file from which `Trainer.resume` goes on, to the bit.
+
+        Everything that the trainer itself has is in it, but not the data, and of callbacks what they return from
+        `state()`. The file is also one of the network: `xmlp.load` reads it.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; what was there before is untouched.
+        ValueError
+            If a parameter is not finite.
+        """
+        from xmlp.training import checkpoints
+
+        checkpoints.save(self, path)
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str], **kw: Any) -> "Trainer":
+        """The trainer that `save` wrote: `fit(x, y)` without `epochs` then finishes the run, as if it had not been cut.
+
+        On the same backend, machine and number of threads the finished run is the uninterrupted one bit for bit.
+
+        Parameters
+        ----------
+        path : path
+            A checkpoint, or a folder of them: the latest one that can be read, with a warning for those that cannot.
+        backend : str or Backend
+        callbacks : sequence
+            The same kinds in the same order as before, of those that keep a state.
+        loss, optimizer, metrics : optional
+            Needed where they were functions or classes of your own.
+        custom : dict, optional
+            Your own layers, losses, optimizers and activations by name; nothing in a file is ever imported.
+        planned : bool, optional
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, not a checkpoint, or does not fit what is passed.
+
+        Examples
+        --------
+        >>> import numpy as np, os, tempfile, xmlp
+        >>> x, path = np.linspace(-1, 1, 64)[:, None], os.path.join(tempfile.mkdtemp(), "a.safetensors")
+        >>> class Cut:
+        ...     def on_step_end(self, trainer):
+        ...         if trainer.steps == 3:
+        ...             trainer.save(path)
+        >>> setting = {"loss": "squared_error", "optimizer": "adam"}
+        >>> whole = xmlp.Trainer(xmlp.mlp([1, 8, 1]), callbacks=[Cut()], **setting)
+        >>> history = whole.fit(x, x**2, epochs=2)
+        >>> resumed = xmlp.Trainer.resume(path)
+        >>> resumed.steps, resumed.epoch
+        (3, 1)
+        >>> resumed.fit(x, x**2)["loss"] == history["loss"]
+        True
+        """
+        from xmlp.training import checkpoints
+
+        return checkpoints.resume(path, **kw)
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
@@ -147,9 +283,9 @@ class Trainer:
         sums = self._advance(Chunk(Batch(x, targets, weights, None), None, 0, 1), self._no_sums())
         return sums[0] / sums[1] if self.loss.reduction == "mean" else sums[0]
 
-    def _advance(self, chunk: "Chunk", sums: tuple[Array, ...]) -> tuple[Array, ...]:
+    def _advance(self, chunk: Chunk, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         """Make the steps of a chunk. Returns the epoch's sums with theirs added."""
-        rates = [rate(self.optimizer.lr, self.steps + i) for i in range(chunk.steps)]
+        rates = [self.rate(self.steps + i) for i in range(chunk.steps)]
         state = self._runner.run(self._state(sums), chunk.data, chunk.order, chunk.size, rates, self.steps, self.seed)
         self._commit(state)
         self.network.link = self._link()
@@ -183,13 +319,13 @@ class Trainer:
         x: Any,
         y: Any = None,
         *,
-        epochs: int,
-        batch_size: int = 32,
+        epochs: int | None = None,
+        batch_size: int | None = None,
         validation_data: tuple[Any, ...] | None = None,
-        validation_split: float = 0.0,
+        validation_split: float | None = None,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | str | None = None,
-        shuffle: bool = True,
+        shuffle: bool | None = None,
         verbose: bool = False,
     ) -> History:
         """Train for a number of epochs. A second call goes on from where the first one ended.
@@ -200,15 +336,19 @@ class Trainer:
             An iterable is gone through once per epoch, in its own order; `y` is left out then.
         y : array
             Integer labels, one-hot rows, or reals, as the loss takes them.
-        epochs, batch_size : int
-            The last batch of an epoch may be smaller.
+        epochs : int, optional
+            None finishes a `fit` that was stopped or resumed, on the same data, within an epoch where it was cut there;
+            the settings below are then those of that `fit`.
+        batch_size : int
+            Default 32. The last batch of an epoch may be smaller.
         validation_data : (x, y) or (x, y, sample_weight), optional
         validation_split : float
-            Fraction of the rows to hold out instead.
+            Fraction of the rows to hold out instead; default 0.
         sample_weight : array (N,), optional
         class_weight : dict of label to weight, or "balanced", optional
             Multiplies the sample weights. "balanced" is N / (classes * count of the class).
         shuffle : bool
+            Default True.
         verbose : bool
             Print a line per epoch.
 
@@ -220,102 +360,133 @@ class Trainer:
         Raises
         ------
         DivergenceError
-            If the loss of an epoch is not finite; the state before that epoch is restored.
+            If the loss of an epoch or a parameter is not finite; the state before that epoch is restored.
+        RuntimeError
+            If a `fit` of this trainer is under way, in another thread or in the calling callback.
         """
-        epochs, batch_size = count(epochs, "epochs"), count(batch_size, "batch_size")
-        if not _is_number(validation_split):
-            raise ValueError(f"validation_split must be a number between 0 and 1, got {validation_split!r}")
-        if validation_data is not None and validation_split:
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError("this trainer is in a fit already: wait for it to end, or use a second trainer")
+        try:
+            source, validation = self._begin(
+                x, y, epochs, batch_size, validation_data, validation_split, sample_weight, class_weight, shuffle
+            )
+            self._stop = False
+            try:
+                self._call("on_fit_begin")
+                while not (self._stop or self.finished):
+                    if self._epoch(source, validation) and verbose:
+                        print(_line(self.epoch, self.history), flush=True)
+            finally:
+                self._call("on_fit_end")
+        finally:
+            self._busy.release()
+        return self.history
+
+    def _begin(
+        self, x: Any, y: Any, epochs: int | None, batch_size: int | None, validation_data: Any,
+        validation_split: float | None, sample_weight: Any, class_weight: Any, shuffle: bool | None,
+    ) -> tuple[Rows | Stream, Batch | None]:  # fmt: skip
+        """Check what `fit` was called with; returns where batches come from, and the validation data."""
+        if epochs is None:
+            fit = self._unfinished(batch_size=batch_size, validation_split=validation_split, shuffle=shuffle)
+        else:
+            fraction = 0.0 if validation_split is None else validation_split
+            if not _is_number(fraction):
+                raise ValueError(f"validation_split must be a number between 0 and 1, got {validation_split!r}")
+            size = count(32 if batch_size is None else batch_size, "batch_size")
+            fit = Fit(self.epoch + count(epochs, "epochs"), size, shuffle is not False, float(fraction), 0)
+        if validation_data is not None and fit.validation_split:
             raise ValueError("give validation_data or validation_split, not both")
         validation = None
         if y is None and not hasattr(x, "shape"):
-            if sample_weight is not None or class_weight is not None or validation_split:
+            if sample_weight is not None or class_weight is not None or fit.validation_split:
                 raise ValueError(
                     "with an iterable of batches, weights come in the batches and validation_split has no rows"
                 )
-            source: _Rows | _Stream = _Stream(x, self)
+            source: Rows | Stream = Stream(x, self)
         elif y is None:
             raise ValueError("fit needs y, the targets of the rows of x; only an iterable of batches goes without")
         else:
-            data, held = self._prepared(x, y, validation_split, sample_weight, class_weight)
-            source = _Rows(data, batch_size, shuffle, self)
-            validation = held
+            data, validation = self._prepared(x, y, fit.validation_split, sample_weight, class_weight)
+            source = Rows(data, fit.batch_size, fit.shuffle, self)
         if validation_data is not None:
             validation = self._data(validation_data, ("validation x", "validation y"))
-        self._stop = False
-        self._call("on_fit_begin")
-        try:
-            for _ in range(epochs):
-                self._epoch(source, validation, batch_size)
-                if verbose:
-                    print(_line(self.epoch, self.history), flush=True)
-                if self._stop:
-                    break
-        finally:
-            self._call("on_fit_end")
-        return self.history
+        rows = source.data.x.shape[0] if isinstance(source, Rows) else 0
+        if epochs is None and rows != fit.rows:
+            told = [f"{n} rows to train on" if n else "an iterable of batches" for n in (fit.rows, rows)]
+            raise ValueError(f"the unfinished fit had {told[0]}, this one has {told[1]}: it needs the same data")
+        if epochs is None and self._order is not None and self.position and fit.rows:
+            if self._order != fingerprint(rows, self.seed, self.epoch, fit.shuffle):
+                raise CheckpointError(
+                    "the checkpoint was saved within an epoch whose order of rows this version of NumPy does not give: "
+                    "use the version that it was saved with"
+                )
+            self._order = None
+        self.resumed = epochs is None
+        self._fit = replace(fit, rows=rows)
+        if not self.resumed:
+            self.position, self._sums = 0, self._no_sums()
+        return source, validation
 
-    def _epoch(self, source: "_Rows | _Stream", validation: Batch | None, batch_size: int) -> None:
+    def _unfinished(self, **given: Any) -> Fit:
+        """The settings of the `fit` to finish, with which those that are given must agree."""
+        if self._fit is None:
+            raise ValueError("fit needs epochs: there is no earlier fit to finish")
+        for name, value in given.items():
+            if value is not None and value != getattr(self._fit, name):
+                raise ValueError(f"the fit to finish had {name}={getattr(self._fit, name)!r}, got {value!r}")
+        return self._fit
+
+    def _epoch(self, source: Rows | Stream, validation: Batch | None) -> bool:
+        """An epoch, or what is left of it; returns whether it was completed."""
         start, before = time.perf_counter(), self._snapshot()
         self._call("on_epoch_begin")
-        per_step = any(hasattr(c, "on_step_end") for c in self.callbacks)
-        sums, batches = self._no_sums(), 0
+        limit = 1 if any(hasattr(c, "on_step_end") for c in self.callbacks) else None
         try:
-            for chunk in source.epoch(self.epoch, 1 if per_step else None):
-                sums = self._advance(chunk, sums)
-                batches += chunk.steps
-                if per_step:
-                    self._call("on_step_end")
+            for chunk in source.epoch(self.epoch, self.position, limit):
                 if self._stop:
-                    break
-        except KeyboardInterrupt:  # perhaps between a step and its count
-            self._restore(before)
+                    return False
+                self._sums = self._advance(chunk, self._sums)
+                self.position += chunk.steps
+                if limit:
+                    self._call("on_step_end")
+                self._call("on_progress")
+        except BaseException as error:
+            if not isinstance(error, Exception):  # an interrupt, perhaps between a step and its count
+                self._restore(before)
             raise
-        if batches == 0:
+        if self.position == 0:
             raise ValueError(
                 f"the iterable of batches gave none in epoch {self.epoch + 1}; pass one that can be gone through again"
             )
-        row = self._measured(sums, batches, before)
-        row["lr"] = rate(self.optimizer.lr, self.steps - 1)
-        size = max(batch_size, 1024)
-        if self.metrics and isinstance(source, _Rows):
+        row = self._measured(source, before)
+        row["lr"] = self.rate(self.steps - 1)
+        assert self._fit is not None
+        size = max(self._fit.batch_size, 1024)
+        if self.metrics and isinstance(source, Rows):
             row.update(self._evaluate(source.data, size, loss=False))
         if validation is not None:
             row.update({f"val_{name}": value for name, value in self._evaluate(validation, size).items()})
         row["seconds"] = time.perf_counter() - start
-        self.epoch += 1
+        self.epoch, self.position, self._sums = self.epoch + 1, 0, self._no_sums()
         self.history.append(row)
         self._call("on_epoch_end")
+        return True
 
-    def _measured(self, sums: tuple[Array, ...], batches: int, before: tuple[Any, ...]) -> dict[str, float]:
+    def _measured(self, source: Rows | Stream, before: Snapshot) -> dict[str, float]:
         """The epoch's sums, read from the device: the one crossing of an epoch."""
-        backend = self.network.backend
-        total, weight, cost, skipped = map(float, backend.to_host(backend.xp.stack(sums)))
-        finite = math.isfinite(total) and math.isfinite(cost) and skipped < batches
+        backend, network = self.network.backend, self.network
+        sums = (*self._sums, *(backend.xp.sum(0.0 * vector) for vector in (network.theta, network.stats)))
+        total, weight, cost, skipped, *nans = map(float, backend.to_host(backend.xp.stack(sums)))
+        finite = all(map(math.isfinite, (total, cost, *nans))) and skipped < self.position
         if not finite or (skipped and self.on_nonfinite == "raise"):
-            steps, loss = self.steps, total / weight if weight else math.nan
-            self._restore(before)
-            raise DivergenceError(
-                f"training diverged in epoch {self.epoch + 1}, by step {steps}: the loss is {loss:g}. "
-                "The state before this epoch is restored. Lower the learning rate, or set clip_norm.",
-                step=steps,
-                loss=loss,
-            )
+            raise divergence.error(self, source, before, total / weight if weight else math.nan)
         row = {"loss": total / weight if self.loss.reduction == "mean" else total}
         if self._pure.l1 or self._pure.l2:
-            row["penalty"] = cost / (batches - skipped)
+            row["penalty"] = cost / (self.position - skipped)
         if skipped:
             row["skipped"] = skipped
         return row
-
-    def _snapshot(self) -> tuple[Any, ...]:
-        xp = self.network.backend.xp
-        copies = [xp.asarray(a, copy=True) for a in (self.network.theta, self.network.stats)]
-        return self.steps, self.network.link, *copies, {n: xp.asarray(a, copy=True) for n, a in self._slots.items()}
-
-    def _restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.steps, self.network.link, theta, stats, slots = snapshot
-        self._commit(State(theta, slots, stats, ()))
 
     # --- measuring ----------------------------------------------------------------------------------------------------
 
@@ -324,43 +495,7 @@ class Trainer:
         return self._evaluate(self._data((x, y, sample_weight), ("x", "y")), count(batch_size, "batch_size"))
 
     def _evaluate(self, data: Batch, batch_size: int, loss: bool = True) -> dict[str, float]:
-        network, backend = self.network, self.network.backend
-        fused, raw = network.loss_at(self.loss)
-        total, weight, outputs = 0.0, 0.0, []
-        count = data.x.shape[0]
-        for start in range(0, count, batch_size):
-            rows = slice(start, min(start + batch_size, count))
-            y = network.compute(data.x[rows, :], raw=raw)
-            w = None if data.weights is None else data.weights[rows]
-            t = data.y[rows] if data.y.ndim == 1 else data.y[rows, :]
-            part, part_weight, _ = fused.parts(contexts.of(backend), y, t, w)
-            total, weight = total + part, weight + part_weight
-            outputs.append(y)
-        result = {}
-        if loss:
-            sums = [float(backend.to_host(s)) if not isinstance(s, float) else s for s in (total, weight)]
-            mean = sums[0] / sums[1] if sums[1] else math.nan
-            result["loss"] = mean if self.loss.reduction == "mean" else sums[0]
-        if self.metrics:
-            joined = backend.to_host(outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs))
-            w = None if data.weights is None else backend.to_host(data.weights)
-            result.update(self._metric_values(joined, raw, backend.to_host(data.y), w))
-        return result
-
-    def _metric_values(self, outputs: Any, raw: bool, targets: Any, weights: Any) -> dict[str, float]:
-        link = self._link()
-        if link == "softmax":
-            labels, truth = outputs.argmax(-1), targets if targets.ndim == 1 else targets.argmax(-1)
-        else:
-            limit = 0.0 if raw or self.network._output_link == "identity" else 0.5
-            labels = (outputs > limit).astype(np.int32)
-            truth = targets if targets.ndim == 1 else (targets > 0.5).astype(np.int32)
-            labels, truth = (a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for a in (labels, truth))
-        values = {}
-        for name, function, needs in self.metrics:
-            pair = (truth, labels) if needs == "labels" else (targets, outputs)
-            values[name] = float(function(*pair, sample_weight=weights))
-        return values
+        return measure(self.network, data, batch_size, loss=self.loss, metrics=self.metrics, with_loss=loss)
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
@@ -418,51 +553,6 @@ class Trainer:
                 getattr(callback, event)(self)
 
 
-class Chunk(NamedTuple):
-    """Steps that are made together: of `size` rows each, in the given order; one step with all rows if it is None."""
-
-    data: Batch
-    order: Array | None
-    size: int
-    steps: int
-
-
-class _Rows:
-    """Minibatches of rows of one data set, reshuffled each epoch."""
-
-    def __init__(self, data: Batch, batch_size: int, shuffle: bool, trainer: Trainer):
-        self.data, self.batch_size, self.shuffle = data, batch_size, shuffle
-        self.trainer = trainer
-
-    def epoch(self, number: int, limit: int | None) -> Iterator[Chunk]:
-        rows, size, trainer = self.data.x.shape[0], self.batch_size, self.trainer
-        order = trainer.network.backend.from_host(batch_order(rows, trainer.seed, number, self.shuffle), "int32")
-        start, whole = 0, rows // size * size
-        while start < whole:
-            steps = min(limit or trainer._runner.chunk, (whole - start) // size)
-            yield Chunk(self.data, order[start : start + steps * size], size, steps)
-            start += steps * size
-        if start < rows:
-            yield Chunk(self.data, order[start:rows], rows - start, 1)
-
-
-class _Stream:
-    """Batches that the caller's iterable gives."""
-
-    def __init__(self, batches: Iterable[Any], trainer: Trainer):
-        if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, dict)):
-            raise TypeError(
-                f"fit takes arrays x and y, or an iterable of batches (x, y); got x of {type(batches).__name__}, no y"
-            )
-        self.batches, self.trainer = batches, trainer
-
-    def epoch(self, number: int, limit: int | None) -> Iterator[Chunk]:
-        for i, batch in enumerate(self.batches):
-            if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
-                raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
-            yield Chunk(self.trainer._data(tuple(batch), (f"batch {i}: x", f"batch {i}: y")), None, 0, 1)
-
-
 def _warn_of_equal_units(network: Network) -> None:
     """Hidden units that start from equal weights get equal gradients and stay equal."""
     for i, layer in enumerate(network.layers[:-1]):
@@ -491,7 +581,7 @@ def _callbacks(wanted: Sequence[Any]) -> list[Any]:
             raise TypeError(
                 f"the callback is the class {callback.__name__}, not an instance: write {callback.__name__}()"
             )
-    return callbacks
+    return sorted(callbacks, key=lambda callback: bool(getattr(callback, "last", False)))
 
 
 def _metrics(wanted: Sequence[Any]) -> list[tuple[str, Any, str]]:

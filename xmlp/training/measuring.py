@@ -1,0 +1,61 @@
+"""The loss and the metrics of a network on data, in inference mode."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import xmlp.context as contexts
+from xmlp.losses import Loss
+from xmlp.metrics import Metric
+from xmlp.network import Network
+from xmlp.training.step import Batch
+
+
+def measure(
+    network: Network, data: Batch, batch_size: int, *, loss: Loss, metrics: Sequence[Metric] = (),
+    with_loss: bool = True,
+) -> dict[str, float]:  # fmt: skip
+    """The values by name; the network's link is the one that the loss asks for."""
+    backend = network.backend
+    fused, raw = network.loss_at(loss)
+    total, weight, outputs = 0.0, 0.0, []
+    count = data.x.shape[0]
+    for start in range(0, count, batch_size):
+        rows = slice(start, min(start + batch_size, count))
+        y = network.compute(data.x[rows, :], raw=raw)
+        w = None if data.weights is None else data.weights[rows]
+        t = data.y[rows] if data.y.ndim == 1 else data.y[rows, :]
+        part, part_weight, _ = fused.parts(contexts.of(backend), y, t, w)
+        total, weight = total + part, weight + part_weight
+        outputs.append(y)
+    result = {}
+    if with_loss:
+        sums = [float(backend.to_host(s)) if not isinstance(s, float) else s for s in (total, weight)]
+        mean = sums[0] / sums[1] if sums[1] else math.nan
+        result["loss"] = mean if loss.reduction == "mean" else sums[0]
+    if metrics:
+        joined = backend.to_host(outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs))
+        w = None if data.weights is None else backend.to_host(data.weights)
+        link = loss.link if loss.link != "identity" else network.link
+        cut = 0.0 if raw or network._output_link == "identity" else 0.5
+        result.update(_metric_values(metrics, joined, link, cut, backend.to_host(data.y), w))
+    return result
+
+
+def _metric_values(
+    metrics: Sequence[Metric], outputs: Any, link: str, cut: float, targets: Any, weights: Any
+) -> dict[str, float]:
+    """Of metrics of labels and of those of predictions; outputs above `cut` are labels of 1."""
+    if link == "softmax":
+        labels, truth = outputs.argmax(-1), targets if targets.ndim == 1 else targets.argmax(-1)
+    else:
+        labels = (outputs > cut).astype(np.int32)
+        truth = targets if targets.ndim == 1 else (targets > 0.5).astype(np.int32)
+        labels, truth = (a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for a in (labels, truth))
+    values = {}
+    for name, function, needs in metrics:
+        pair = (truth, labels) if needs == "labels" else (targets, outputs)
+        values[name] = float(function(*pair, sample_weight=weights))
+    return values
