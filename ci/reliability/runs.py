@@ -21,11 +21,11 @@ from xmlp import callbacks, optimizers, schedules
 
 # --- every step -------------------------------------------------------------------------------------------------------
 
-ROWS, BATCH, EPOCHS = 22, 6, 5
+ROWS, BATCH, EPOCHS = 22, 6, 6
 RATES = {
     "constant": 0.01,
-    "cosine": schedules.Cosine(0.01, total_steps=20, warmup_steps=3),
-    "onecycle": schedules.OneCycle(0.02, 20),
+    "cosine": schedules.Cosine(0.01, total_steps=24, warmup_steps=3),
+    "onecycle": schedules.OneCycle(0.02, 24),
 }
 
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from xmlp.backends import memory
 from xmlp.errors import OutOfMemoryError
 from xmlp.graph.tensor import PlanError
@@ -14,44 +12,44 @@ if TYPE_CHECKING:
     from xmlp.training.trainer import Trainer
 
 
-def needed(trainer: "Trainer", batch_size: int) -> int:
-    """Bytes that training takes besides the data, at its peak.
-
-    The parameters, statistics and the optimizer's vectors, twice, since an epoch that diverges is undone; and the
-    buffers of a planned step. Steps that are not planned hold their activations beside each other and take more.
-    """
-    state = trainer._state(())
-    vectors = [state.theta, state.stats, *state.slots.values()]
-    plan = trainer.plan(batch_size)
-    held = sum(int(np.prod(a.shape)) for a in vectors) * np.dtype(trainer.network.dtype).itemsize
-    return 2 * held + plan.work_bytes + plan.held_bytes
+def needed(trainer: "Trainer", batch_size: int, rows: int) -> int:
+    """See `Trainer.memory`. An epoch keeps a copy of the state, and looks for numbers that are not finite in another."""
+    sizes = {batch_size, rows % batch_size} - {0}  # the last batch of an epoch has buffers of its own
+    plans = [trainer.plan(size) for size in sizes]
+    buffers = sum(plan.work_bytes + plan.held_bytes for plan in plans)
+    return 2 * _bytes(trainer, *trainer._slots) + _bytes(trainer) + buffers
 
 
-def largest_batch(trainer: "Trainer", batch_size: int, free: int) -> int:
-    """The largest power of two below `batch_size` with which training fits into `free` more bytes; 0 if none.
+def _bytes(trainer: "Trainer", *slots: str) -> int:
+    """Of the parameters and statistics, and of these of the optimizer's vectors."""
+    network = trainer.network
+    width = 8 if network.dtype == "float64" else 4
+    return width * ((1 + len(slots)) * network.layout.size + int(network.stats.shape[0]))
 
-    The state is there already, but for the copy that an epoch keeps.
-    """
-    present = needed(trainer, 1) // 2
+
+def largest_batch(trainer: "Trainer", batch_size: int, rows: int, free: int) -> int:
+    """The largest power of two below `batch_size` with which training fits into `free` more bytes; 0 if none."""
+    present = _bytes(trainer, *trainer._slots)
     size = 1 << max(batch_size - 1, 1).bit_length() - 1
-    while size and needed(trainer, size) - present > free:
+    while size and needed(trainer, size, rows) - present > free:
         size //= 2
     return size
 
 
 @contextmanager
-def explained(trainer: "Trainer", batch_size: int) -> Iterator[None]:
-    """Say of a failed allocation what was needed, what is free and which batch size would fit."""
+def explained(trainer: "Trainer") -> Iterator[None]:
+    """Say of a failed allocation in a `fit` what was needed, what is free and which batch size would fit."""
     try:
         yield
     except OutOfMemoryError:
         raise
     except MemoryError as error:
-        free = memory.free()
+        assert trainer._fit is not None
+        batch_size, rows, free = trainer._fit.batch_size, trainer._fit.rows, memory.free()
         try:
-            wanted: int | None = needed(trainer, batch_size)
-            fits = 0 if free is None else largest_batch(trainer, batch_size, free)
-        except (MemoryError, PlanError):
+            wanted: int | None = needed(trainer, batch_size, rows)
+            fits = 0 if free is None else largest_batch(trainer, batch_size, rows, free)
+        except (MemoryError, PlanError, TypeError):
             wanted, fits = None, 0
         advice = f"batch_size={fits} would fit" if fits else "use smaller layers or batches"
         raise OutOfMemoryError(
