@@ -6,6 +6,7 @@ Files are untrusted. Whatever is wrong with one is a `CheckpointError`, and noth
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -16,7 +17,7 @@ from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import safetensors
@@ -129,7 +130,7 @@ def _configuration(path: Path, text: str) -> dict[str, Any]:
     if len(text) > MAX_CONFIG:
         raise CheckpointError(f"{path}: the configuration takes {len(text)} bytes; the limit is {MAX_CONFIG}")
     try:
-        config = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        config = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)
     except _DAMAGE as error:
         raise CheckpointError(f"{path}: the configuration is not JSON: {error}") from error
     if not isinstance(config, dict):
@@ -203,8 +204,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _no_number(name: str) -> None:
+def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _no_number(digits)
 
 
 def _other_format(path: Path, found: str | None) -> str:

@@ -21,8 +21,8 @@ import safetensors.numpy
 
 import xmlp
 from reliability.core import ROOT, row
-from reliability.samples import X, content, mended, mutations, same, small
-from xmlp import files
+from reliability.samples import Subject, X, Y, content, listeners, mended, mutations, run_of, same, small, subjects
+from xmlp import callbacks, files
 from xmlp.errors import CheckpointError
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -86,6 +86,34 @@ def killed_saves(stride: int, folder: Path) -> str:
     assert found["old"] > 5
     assert found["new"] > 1
     return f"{kills} kills: {found['old']} left the old file, {found['new']} the new one"
+
+
+@row("C2c", "a checkpoint that is killed at any call leaves a folder to resume from, at its step or the last", "100 %",
+     short=4, long=1)  # fmt: skip
+def killed_checkpoints(stride: int, folder: Path) -> str:
+    place, template = folder / "run", folder / "template"
+    keeper = callbacks.Checkpoint(place, every_epochs=1, keep=2)
+    trainer = run_of(small())
+    trainer.callbacks.append(keeper)
+    trainer.fit(X, Y, epochs=2, batch_size=4)
+    shutil.copytree(place, template)
+    before = trainer.steps
+    trainer.callbacks.remove(keeper)
+    trainer.fit(X, Y, epochs=1, batch_size=4)
+    trainer.callbacks.append(keeper)
+    found = {"old": 0, "new": 0}
+
+    def check() -> None:
+        again = [*listeners(), callbacks.Checkpoint(place)]
+        resumed = xmlp.Trainer.resume(place, callbacks=again, planned=False)
+        assert resumed.steps in (before, trainer.steps)
+        found["old" if resumed.steps == before else "new"] += 1
+        shutil.rmtree(place)
+        shutil.copytree(template, place)
+
+    kills = crashes(lambda: keeper.save(trainer), check, stride)
+    assert min(found.values()) > 1, found
+    return f"{kills} kills: {found['old']} left the old checkpoint as the latest, {found['new']} the new one"
 
 
 # --- faults of the disk -----------------------------------------------------------------------------------------------
@@ -217,46 +245,49 @@ def failing_calls(size: int, folder: Path) -> str:
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
-def outcome(path: Path, data: bytes, original: xmlp.Network, whole: bool) -> str:
-    """What loading these bytes does; anything but a refusal or a network that works is raised."""
+def outcome(subject: Subject, path: Path, data: bytes, whole: bool) -> str:
+    """What loading these bytes does; anything but a refusal or something that works is raised."""
     path.write_bytes(data)
     try:
-        network = xmlp.load(path)
+        loaded = subject.load(path)
     except CheckpointError as error:
         assert str(error)
         return "refused"
-    if same(network, original):
+    if subject.same(loaded):
         return "the original"
     assert whole, "a damaged file was read"
-    assert network.predict(np.zeros((2, network.in_features))).shape == (2, network.out_features)
-    return "another network"
+    subject.use(loaded)
+    return "another"
 
 
-@row("C6", "damaged files: a CheckpointError or the original; slowest load, memory",
+@row("C6", "damaged models and checkpoints: a CheckpointError or the original; slowest load, memory",
      "all, <= 100 x, <= 10 x file + 1 MB", short=20_000, long=100_000)  # fmt: skip
 def damaged_files(size: int, folder: Path) -> str:
-    original, path = small(), folder / "model"
-    good = content(original, folder)
-    seen: dict[str, int] = {}
-    seconds: dict[int, tuple[float, bytes]] = {}
-    most = 0
-    for i, data in zip(range(size), mutations(good, np.random.default_rng(6)), strict=False):
-        begin = time.perf_counter()
-        kind = outcome(path, data, original, whole=i % 2 == 1)
-        seconds[i] = time.perf_counter() - begin, data
-        seen[kind] = seen.get(kind, 0) + 1
-        if i % 20 == 0:
-            most = max(most, memory_of(lambda data=data: outcome(path, data, original, whole=True)) - 10 * len(data))
-    assert seen["refused"] > size // 2
-    assert most < 1_000_000, most
-    slowest = sorted(seconds.values())[-20:]  # again, for the machine may have been busy elsewhere
-    again = [
-        min(timed(lambda data=data: outcome(path, data, original, whole=True)) for _ in range(3)) for _, data in slowest
-    ]
-    ratio = max(again) / np.median([s for s, _ in seconds.values()])
-    assert ratio <= 100, ratio
-    told = ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items()))
-    return f"{told}; slowest {ratio:.0f} x the median; memory at most 10 x the file + {max(most, 0) // 1000} kB"
+    told = []
+    for subject in subjects(folder):
+        path, seen = folder / "damaged", dict.fromkeys(("refused", "the original", "another"), 0)
+        seconds: list[tuple[float, bytes]] = []
+        most = 0
+
+        def load(data: bytes, whole: bool = True, subject: Subject = subject, path: Path = path) -> str:
+            return outcome(subject, path, data, whole)
+
+        files_made = mutations(subject.data, np.random.default_rng(6))
+        for i, data in zip(range(size // 2), files_made, strict=False):
+            begin = time.perf_counter()
+            seen[load(data, whole=i % 2 == 1)] += 1
+            seconds.append((time.perf_counter() - begin, data))
+            if i % 20 == 0:
+                most = max(most, memory_of(lambda data=data: load(data)) - 10 * len(data))
+        assert seen["refused"] > size // 5
+        assert most < 1_000_000, most
+        slowest = sorted(seconds)[-20:]  # again, for the machine may have been busy elsewhere
+        again = [min(timed(lambda data=data: load(data)) for _ in range(3)) for _, data in slowest]
+        ratio = max(again) / np.median([s for s, _ in seconds])
+        assert ratio <= 100, ratio
+        counts = ", ".join(f"{count} {kind}" for kind, count in seen.items())
+        told.append(f"{subject.name}: {counts}, slowest {ratio:.0f} x, memory 10 x + {max(most, 0) // 1000} kB")
+    return "; ".join(told)
 
 
 def timed(call: Callable[[], Any]) -> float:
@@ -278,27 +309,36 @@ def memory_of(call: Callable[[], Any]) -> int:
 
 @row("C7", "every single flipped bit is noticed", "10,000 of 10,000", short=10_000, long=100_000)
 def flipped_bits(size: int, folder: Path) -> str:
-    original, path = small(), folder / "model"
-    good = content(original, folder)
-    bits = np.random.default_rng(7).choice(8 * len(good), min(size, 8 * len(good)), replace=False).tolist()
-    for bit in bits:
-        data = bytearray(good)
-        data[bit // 8] ^= 1 << bit % 8
-        assert outcome(path, bytes(data), original, whole=False) == "refused", f"bit {bit}"
-    return f"{len(bits):,} of {len(bits):,}, of a file of {8 * len(good):,} bits"
+    told = []
+    for subject in subjects(folder):
+        total = 8 * len(subject.data)
+        bits = np.random.default_rng(7).choice(total, min(size // 2, total), replace=False).tolist()
+        for bit in bits:
+            data = bytearray(subject.data)
+            data[bit // 8] ^= 1 << bit % 8
+            assert outcome(subject, folder / "flipped", bytes(data), whole=False) == "refused", f"bit {bit}"
+        told.append(f"{len(bits):,} of {len(bits):,} in a {subject.name} of {total:,} bits")
+    return ", ".join(told)
 
 
-@row("C8", "a file that is cut at any byte, or has something after it, is refused", "all")
+@row("C8", "a model or checkpoint that is cut at any byte, or has something after it, is refused", "all")
 def cut_files(size: int, folder: Path) -> str:
-    original, path = xmlp.mlp([8, 90, 2], seed=1), folder / "model"
-    good = content(original, folder)
-    assert len(good) > 4000
-    for end in range(len(good)):
-        assert outcome(path, good[:end], original, whole=False) == "refused", f"{end} bytes"
-    for data in (good + good, good + b"\0", b"\0" + good, good[:8] + b" " + good[8:], good[: len(good) // 2] + good):
-        assert outcome(path, data, original, whole=False) == "refused"
-        assert outcome(path, mended(data), original, whole=False) == "refused"
-    return f"all {len(good)} lengths, and 10 joined files"
+    lengths, path = 0, folder / "cut"
+    for subject in subjects(folder):
+        good = subject.data
+        for end in range(len(good)):
+            assert outcome(subject, path, good[:end], whole=False) == "refused", f"{end} bytes"
+        for data in (
+            good + good,
+            good + b"\0",
+            b"\0" + good,
+            good[:8] + b" " + good[8:],
+            good[: len(good) // 2] + good,
+        ):
+            assert outcome(subject, path, data, whole=False) == "refused"
+            assert outcome(subject, path, mended(data), whole=False) == "refused"
+        lengths += len(good)
+    return f"all {lengths} lengths, and 20 joined files"
 
 
 # --- versions, races, layouts -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,10 @@ import numpy as np
 import xmlp
 from reliability.core import ROOT, python, row
 from reliability.malicious import cases
-from reliability.samples import mended, mutations, packed, small
+from reliability.samples import listeners, mended, mutations, packed, small, subjects
 from xmlp.errors import CheckpointError
 
-READERS = ("files.py", "configs.py", "network.py", "layers.py", "parameters.py")
+READERS = ("files.py", "configs.py", "network.py", "layers.py", "parameters.py", "checkpoints.py", "callbacks.py")
 
 
 def load(path: Path, data: bytes) -> None:
@@ -28,12 +29,16 @@ def load(path: Path, data: bytes) -> None:
     with contextlib.suppress(CheckpointError):
         network = xmlp.load(path)
         network.predict(np.zeros((1, network.in_features)))
+    with contextlib.suppress(CheckpointError):
+        xmlp.Trainer.resume(path, callbacks=listeners(), planned=False)
 
 
 def seeds() -> Iterator[bytes]:
     """Files to begin with: a right one, and small malicious ones."""
     yield packed(small().config())
     yield from (data for _, data in cases() if len(data) < 5000)
+    with tempfile.TemporaryDirectory() as folder:
+        yield subjects(Path(folder))[1].data
 
 
 def traced(call: Callable[[], Any]) -> frozenset[tuple[str, int, int]]:

@@ -18,7 +18,7 @@ import safetensors.numpy
 
 import xmlp
 from reliability.core import ROOT, python, row
-from reliability.samples import but, mended, packed, small
+from reliability.samples import but, listeners, mended, packed, small, subjects
 from xmlp import files
 from xmlp.errors import CheckpointError
 
@@ -131,6 +131,43 @@ def cases() -> Iterator[tuple[str, bytes]]:
     yield "someone else's", safetensors.numpy.save({"theta": np.ones(3)}, {"format": "pt"})
 
 
+VALID = (("clip_norm", None), ("clip_norm", 1e300), ("clip_norm", 2**70), ("lr_scale", 1e300), ("lr_scale", 2**70),
+         ("l1", 1e300), ("l1", 2**70), ("seed", 2**70))  # fmt: skip
+
+
+def checkpoint_cases(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Checkpoints of runs, each with a name for what is wrong in it."""
+    right = subjects(folder)[1].data
+    (folder / "right").write_bytes(right)
+    arrays, config = files.read(folder / "right", any_numbers=("history",))
+
+    def changed(**changes: Any) -> bytes:
+        return packed({**config, "trainer": {**config["trainer"], **changes}}, arrays)
+
+    assert changed() == right
+    for name in ("os.system", "__import__", "../evil", "xmlp.files.write", "__class__"):
+        for part in ("loss", "optimizer"):
+            yield f"{part} {name}", changed(**{part: {"type": name, "lr": 0.1}})
+        yield f"metric {name}", changed(metrics=[name])
+        yield f"callback {name}", changed(callbacks=[{"type": name, "values": {}}] * 2)
+    yield "a loss of one's own", changed(loss={"own": "os.system"})
+    yield "memories that are attributes", changed(callbacks=[{"type": "EarlyStopping", "values": {"__class__": 1}}] * 2)
+    for name in ("steps", "epoch", "position", "lr_scale", "seed", "clip_norm", "l1"):
+        for value in (-1, 1e300, "1", None, [], {"type": "Adam"}, 2**70):
+            if (name, value) not in VALID:
+                yield f"{name} {value!r}", changed(**{name: value})
+    fit = config["trainer"]["fit"]
+    for name in fit:
+        for value in (-1, "x", None, 2**70, {}):
+            yield f"fit.{name} {value!r}", changed(fit={**fit, name: value})
+    yield "a fit of other fields", changed(fit={"__class__": 1})
+    yield "an array that is not asked for", packed(config, {**arrays, "slot.evil": arrays["theta"]})
+    yield "a memory without a callback", packed(config, {**arrays, "callback.99.theta": arrays["theta"]})
+    yield "a memory by name", packed(config, {**arrays, "callback.x.theta": arrays["theta"]})
+    yield "a history of 10**6 names", changed(history=["loss"] * 100_000)
+    yield "the model alone", packed(config["network"], {n: arrays[n] for n in ("theta", "stats")})
+
+
 def residual(depth: int) -> Any:
     """Blocks within blocks."""
     return {"type": "Residual", "layers": [residual(depth - 1)]} if depth else {"activation": "tanh"}
@@ -150,6 +187,11 @@ def forbidden(event: str, arguments: tuple[Any, ...]) -> str:
     return f"{event} {arguments!r:.80}" if event.startswith(named) and event not in harmless else ""
 
 
+def resumed(path: Path) -> xmlp.Trainer:
+    """The run of a checkpoint."""
+    return xmlp.Trainer.resume(path, callbacks=listeners(), planned=False)
+
+
 def audit(folder: Path) -> None:
     """Load every file of a folder under an audit hook; print what was seen. For a process of its own."""
     events: list[str] = []
@@ -161,14 +203,14 @@ def audit(folder: Path) -> None:
 
     def load(path: Path) -> str:
         try:
-            network = xmlp.load(path)
+            network = xmlp.load(path) if path.name[0] != "c" else resumed(path)
         except CheckpointError:
             return "refused"
         except OSError as error:  # a link to itself
             return "refused" if error.errno == errno.ELOOP else repr(error)
         return str(network)
 
-    for name in ("good", "000"):  # what is imported for any file at all
+    for name in ("good", "cgood", "000", "c000"):  # what is imported for any file at all
         load(folder / name)
     sys.addaudithook(hook)
     results = {}
@@ -198,6 +240,10 @@ def malicious_files(size: int, folder: Path) -> str:
     for i, (name, data) in enumerate(cases()):
         (place / f"{i:03}").write_bytes(data)
         names[f"{i:03}"] = name
+    for i, (name, data) in enumerate(checkpoint_cases(folder)):
+        (place / f"c{i:03}").write_bytes(data)
+        names[f"c{i:03}"] = name
+    (place / "cgood").write_bytes((folder / "right").read_bytes())
     os.mkfifo(place / "fifo")
     (place / "folder").mkdir()
     (place / "zero").symlink_to("/dev/zero")
@@ -213,6 +259,7 @@ def malicious_files(size: int, folder: Path) -> str:
     assert found["events"] == [f"open {place / 'probe'} to write"], found["events"]
     results = found["results"]
     assert results.pop("good")[0].startswith("Network(3-4-")
+    assert "Trainer" in results.pop("cgood")[0]
     above = 0.0
     for file, (result, memory) in results.items():
         assert result == "refused", f"{names.get(file, file)}: {result}"

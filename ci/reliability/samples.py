@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,71 @@ def same(one: xmlp.Network, other: xmlp.Network) -> bool:
     """Whether two networks are equal to the bit."""
     a, b = one.arrays(), other.arrays()
     return one.config() == other.config() and all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A file to damage, and what loads it: as a model, or as the checkpoint of a run."""
+
+    name: str
+    data: bytes
+    load: Callable[[Path], Any]
+    same: Callable[[Any], bool]
+    use: Callable[[Any], Any]
+
+
+def subjects(folder: Path) -> tuple[Subject, Subject]:
+    """A model and a checkpoint within an epoch, with callbacks that remember."""
+    network, path = small(), folder / "checkpoint"
+    trainer, stop = run_of(network), Stopping(5)
+    trainer.callbacks.append(stop)
+    trainer.fit(X, Y, epochs=3, batch_size=3)
+    trainer.save(path)
+    saved = state_of(trainer)
+
+    def resume(path: Path) -> xmlp.Trainer:
+        return xmlp.Trainer.resume(path, callbacks=listeners(), planned=False)
+
+    model = Subject("model", content(small(), folder), xmlp.load, lambda n: same(n, small()), works)
+    return model, Subject(
+        "checkpoint", path.read_bytes(), resume, lambda t: state_of(t) == saved, lambda t: works(t.network)
+    )
+
+
+def listeners() -> list[Any]:
+    """Callbacks with something to remember."""
+    return [xmlp.callbacks.EarlyStopping("loss", patience=3), xmlp.callbacks.ReduceOnPlateau("loss", patience=1)]
+
+
+def run_of(network: xmlp.Network) -> xmlp.Trainer:
+    """A trainer with all that a checkpoint can hold."""
+    optimizer = xmlp.optimizers.Adam(xmlp.schedules.OneCycle(0.01, 9))
+    return xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer=optimizer,
+                        metrics=["accuracy"], callbacks=listeners(), clip_norm=1.0, planned=False)  # fmt: skip
+
+
+class Stopping:
+    """Stops a run at a step."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, trainer: xmlp.Trainer) -> None:
+        if trainer.steps == self.step:
+            trainer.stop()
+
+
+def state_of(trainer: xmlp.Trainer) -> tuple[Any, ...]:
+    """All of a run that a checkpoint holds, but for the seconds that it took."""
+    arrays = {**trainer.network.arrays(), **trainer._slots}
+    history = {name: repr(column) for name, column in trainer.history.items() if name != "seconds"}
+    counters = trainer.moment, trainer.lr_scale, trainer.network.config(), trainer.optimizer, trainer.loss
+    return {n: a.tobytes() for n, a in arrays.items()}, history, counters
+
+
+def works(network: xmlp.Network) -> None:
+    """Predict."""
+    assert network.predict(np.zeros((2, network.in_features))).shape == (2, network.out_features)
 
 
 def mended(data: bytes) -> bytes:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def needed(trainer: "Trainer", batch_size: int, rows: int) -> int:
-    """See `Trainer.memory`. An epoch keeps a copy of the state, and looks for numbers that are not finite in another."""
+    """See `Trainer.memory`. An epoch copies the state, and the parameters once more to see that they are finite."""
     sizes = {batch_size, rows % batch_size} - {0}  # the last batch of an epoch has buffers of its own
     plans = [trainer.plan(size) for size in sizes]
     buffers = sum(plan.work_bytes + plan.held_bytes for plan in plans)
