@@ -46,7 +46,7 @@ def fresh_processes(size: int, folder: Path) -> str:
     return f"{size} of {size} equal"
 
 
-@row("D2", "`xmlp.deterministic()`: equal to the bit whatever the number of threads; without it close",
+@row("D2", "`xmlp.deterministic()`, `--deterministic`: equal to the bit for any number of threads; without them close",
      "0 bits; <= 1e-5, +- 0.3 points", short=1, long=3)  # fmt: skip
 def threads(size: int, folder: Path) -> str:
     counts = [str(n) for n in (1, 2, 4, 3)[: size + 1]]
@@ -54,6 +54,13 @@ def threads(size: int, folder: Path) -> str:
     each = [{"OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n} for n in counts]
     pinned = [trained(True, **settings, **more) for more in each]
     assert len({run["digest"] for run in pinned}) == 1
+    models = []
+    for more in each:
+        command = "import sys; from xmlp.cli import main; main(sys.argv[1:])"
+        args = ("train", "--deterministic", "--epochs", 1, "--quiet", "--force", "--backend", "numpy")
+        python(command, *args, cwd=folder, env=environment(**more))
+        models.append((folder / "model.safetensors").read_bytes())
+    assert len(set(models)) == 1, "the command with --deterministic gives several models"
     free = [trained(False, **settings, **more) for more in each]
     theta = [np.asarray(run["theta"]) for run in free]
     error = max(float(np.abs(t - theta[0]).max() / np.abs(theta[0]).max()) for t in theta)
