@@ -353,6 +353,11 @@ def golden_files(size: int, folder: Path) -> str:
         got = network.predict(X[:, : network.in_features])
         assert np.abs(got - expected).max() < 1e-6, path.name
         assert network.metadata == {"classes": ["a", "ü"], "rate": 0.5}
+        if "checkpoint" in path.name:
+            trainer = xmlp.Trainer.resume(path, callbacks=listeners())
+            assert (trainer.moment, trainer.finished) == ((5, 1, 2), False)
+            trainer.fit(X, Y)
+            assert (trainer.steps, trainer.history.epochs) == (9, 3)
     assert found
     later = (GOLDEN / "xmlp-1.safetensors").read_bytes().replace(b'"format":"xmlp-1"', b'"format":"xmlp-9"')
     (folder / "later").write_bytes(later)

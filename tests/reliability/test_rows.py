@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from reliability import determinism, files, fuzzing, malicious, mutants, resources, samples, supply
+from reliability import determinism, files, fuzzing, malicious, mutants, resources, runs, samples, supply
 from reliability.__main__ import main, measured
 from reliability.rows import ROWS
 
@@ -276,3 +276,78 @@ def test_sizes_follow_the_scale(tmp_path):
         measured(row, scale)
     assert sizes == [10, 10, 100, 1000]
     assert json.dumps(samples.but(seed=2))
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_that_forgets_is_seen(planted, tmp_path):
+    from xmlp.training import checkpoints
+
+    right = checkpoints._fill
+
+    def forgetful(trainer, arrays, saved, path):
+        right(trainer, arrays, {**saved, "lr_scale": 0.5}, path)
+
+    with planted(checkpoints, "_fill", forgetful):
+        broken("C3", tmp_path, 2)
+
+
+def test_a_checkpoint_that_is_removed_too_early_is_seen(planted, tmp_path):
+    right = xmlp.callbacks.Checkpoint.save
+
+    def save(self, trainer):
+        while self._own:
+            self._own.pop().unlink(missing_ok=True)
+        right(self, trainer)
+
+    with planted(xmlp.callbacks.Checkpoint, "save", save), pytest.raises((AssertionError, xmlp.CheckpointError)):
+        ROWS["C2c"].run(3, tmp_path)
+
+
+@pytest.mark.parametrize("id", ["C1", "R7"])
+def test_a_run_that_ends_elsewhere_is_seen(planted, tmp_path, id):
+    code = runs.NURSERY.replace('print("ready"', WRONG_ORDER + 'print("ready"')
+    with planted(runs, "NURSERY", code):
+        assert "another model" in broken(id, tmp_path, 4)
+
+
+WRONG_ORDER = """
+from xmlp.training import checkpoints
+right = checkpoints._fill
+def late(trainer, arrays, saved, path):
+    right(trainer, arrays, saved, path)
+    trainer.steps += 1
+checkpoints._fill = late
+"""
+
+
+def test_a_slow_end_is_seen(planted, tmp_path):
+    import time
+
+    right = xmlp.callbacks.Checkpoint.on_fit_end
+
+    def on_fit_end(self, trainer):
+        time.sleep(1)
+        right(self, trainer)
+
+    with planted(xmlp.callbacks.Checkpoint, "on_fit_end", on_fit_end):
+        broken("R8", tmp_path, 1)
+
+
+def test_a_wrong_estimate_of_memory_is_seen(planted, tmp_path):
+    right = xmlp.Trainer.memory
+    with planted(xmlp.Trainer, "memory", lambda self, batch: 1.3 * right(self, batch)):
+        broken("R4", tmp_path, 1)
+
+
+def test_a_plain_memory_error_is_seen(planted, tmp_path):
+    code = resources.SHORT_OF_MEMORY.replace("import numpy as np, xmlp\n", PLAIN)
+    with planted(resources, "SHORT_OF_MEMORY", code):
+        assert "MemoryError" in broken("R2", tmp_path)
+
+
+PLAIN = """import contextlib
+import numpy as np, xmlp, xmlp.training.memory
+xmlp.training.memory.explained = lambda trainer: contextlib.nullcontext()
+"""
