@@ -375,10 +375,9 @@ class Checkpoint:
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        before, others = [], []
-        for path in sorted(self.folder.glob("step-*.safetensors")):
-            (before if path.stem <= _name(trainer) else others).append(path)
-        if others and not trainer.resumed:
+        found = sorted(self.folder.glob("step-*.safetensors"))
+        before = [path for path in found if path.stem <= _name(trainer)]
+        if len(before) < len(found) and not trainer.resumed:
             raise ValueError(
                 f"{self.folder} holds checkpoints of another run: go on with it, Trainer.resume({str(self.folder)!r}), "
                 "or choose another folder"

@@ -296,8 +296,8 @@ def _train(trainer: Trainer, job: jobs.Job, recipe: Recipe, report: Quiet, path:
     device = f"{network.backend.name} on {network.backend.device}, {network.dtype}"
     report.say(f"network {sizes}, {network.layout.size} parameters; {device}")
     validation = None if job.validation is None else job.standardized(job.validation)
-    settings = {"epochs": recipe.epochs, "batch_size": recipe.batch_size}
-    if trainer.steps:
+    settings: dict[str, Any] = {"epochs": recipe.epochs, "batch_size": recipe.batch_size}
+    if trainer.steps:  # of the run that is resumed
         settings = {}
         report.say(f"going on after {trainer.steps} steps, in epoch {trainer.epoch + 1}")
     with Interrupt(trainer) as interrupt, warnings.catch_warnings():

@@ -118,7 +118,8 @@ def _resumed(
     arrays, config = files.read(path, any_numbers=("history",))
     if set(config) != {"network", "trainer"}:
         raise CheckpointError(f"{path} is not a checkpoint of training but the model alone: use xmlp.load")
-    parts, saved = {name: arrays.pop(name) for name in ("theta", "stats") if name in arrays}, config["trainer"]
+    parts: dict[str, Any] = {name: arrays.pop(name) for name in ("theta", "stats") if name in arrays}
+    saved = config["trainer"]
     network = Network.from_config(config["network"], parts, backend=backend, custom=custom)
     try:
         own = {name: _made(path, name, saved[name], given[name], custom) for name in _OWN}

@@ -606,7 +606,7 @@ def _callbacks(wanted: Sequence[Any]) -> list[Any]:
     return sorted(callbacks, key=lambda callback: bool(getattr(callback, "last", False)))
 
 
-def _metrics(wanted: Sequence[Any]) -> list[tuple[str, Any, str]]:
+def _metrics(wanted: Sequence[Any]) -> list[metrics.Metric]:
     if isinstance(wanted, str) or callable(wanted):
         wanted = [wanted]
     if not isinstance(wanted, Iterable):
