@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def killed_at(number: int, action: Callable[[], None]) -> bool:
 
     A killed process flushes nothing and cleans up nothing: all that remains is what the calls before have done.
     """
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # threads of other libraries do not matter: the child only saves
+        child = os.fork()
     if child == 0:
         seen = 0
 
