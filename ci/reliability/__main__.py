@@ -21,7 +21,7 @@ PACKAGES = ("xmlp", "numpy", "safetensors", "llvmlite", "click")
 HEAD = """# Reliability: what is promised, and what was seen
 
 Made by `ci/nightly --write docs/reliability.md`. Every row is a function in `ci/reliability`; tests run each of them at
-a smaller size. Nothing here depends on how fast the machine is but where a row says so.
+a smaller size. The last run was on:
 
 """
 
@@ -48,8 +48,14 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def written(path: Path | None) -> dict[str, str]:
+    """The lines of a table that is there already: those of rows that are not run now stay."""
+    text = path.read_text(encoding="utf-8") if path is not None and path.exists() else ""
+    return {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
+
+
 def conditions() -> str:
-    """When and on what."""
+    """On what."""
     found = []
     for package in PACKAGES:
         try:
@@ -57,9 +63,7 @@ def conditions() -> str:
         except metadata.PackageNotFoundError:
             continue
     python = f"Python {platform.python_version()}"
-    return (
-        f"{date.today()}, {processor()}, {os.cpu_count()} processors, {platform.system()}, {python}, {', '.join(found)}"
-    )
+    return f"{processor()}, {os.cpu_count()} processors, {platform.system()}, {python}, {', '.join(found)}"
 
 
 def main() -> int:
@@ -72,17 +76,18 @@ def main() -> int:
     wanted = given.only.split(",") if given.only else list(ROWS)
     if unknown := set(wanted) - set(ROWS):
         parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
-    lines, broken = [], 0
+    lines, broken = written(given.write), 0
     for id in wanted:
         row = ROWS[id]
         figure, holds, seconds = measured(row, None if given.short else given.scale)
         broken += not holds
         print(f"{id:4} {'ok    ' if holds else 'BROKEN'} {seconds:6.1f} s  {row.promise}\n"
               f"{'':12} wanted {row.wanted}; seen {figure}", flush=True)  # fmt: skip
-        lines.append(f"| {id} | {row.promise} | {row.wanted} | {figure.replace('|', '/')} |")
+        lines[id] = f"| {id} | {row.promise} | {row.wanted} | {figure.replace('|', '/')} | {date.today()} |"
     print(f"{len(wanted)} rows, {broken} broken")
     if given.write:
-        table = "| row | promise | wanted | seen |\n|---|---|---|---|\n" + "\n".join(lines)
+        table = "| row | promise | wanted | seen | on |\n|---|---|---|---|---|\n"
+        table += "\n".join(lines[id] for id in ROWS if id in lines)
         given.write.write_text(f"{HEAD}{conditions()}\n\n{table}\n", encoding="utf-8")
     return bool(broken)
 
