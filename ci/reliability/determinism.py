@@ -135,12 +135,12 @@ def libraries() -> list[str]:
 
 
 @row("D3", "one seed gives the same weights, batches and masks on every library; then close after an epoch",
-     "equal; <= 1e-4 float32, <= 1e-9 float64")  # fmt: skip
+     "equal; <= 1e-4 float32, <= 1e-9 float64", short=1, long=3)  # fmt: skip
 def other_libraries(size: int, folder: Path) -> str:
     told = []
     for dtype, limit in (("float32", 1e-4), ("float64", 1e-9)):
         theta = np.asarray(trained(dtype=dtype)["theta"])
-        for library in libraries():
+        for library in libraries()[:size]:
             here = xmlp.mlp([64, 32, 10], dropout=0.4, seed=3, dtype=dtype)
             there = here.to(library)
             start = xmlp.mlp([64, 32, 10], dropout=0.4, seed=3, dtype=dtype, backend=library)

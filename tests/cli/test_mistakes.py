@@ -90,7 +90,7 @@ CASES = {
     "no model named": (("evaluate",), "Missing argument 'MODEL'"),
     "no such model": (("evaluate", "nope.safetensors"), "No such file or directory: nope.safetensors"),
     "text as a model": (("evaluate", "good.csv"), "good.csv is not a safetensors file or is damaged"),
-    "half a model": (("evaluate", "half.safetensors"), "half.safetensors is not a safetensors file or is damaged"),
+    "half a model": (("evaluate", "half.safetensors"), "half.safetensors is damaged"),
     "flipped bit": (("evaluate", "flipped.safetensors"), "is damaged"),
     "empty model": (("evaluate", "empty.csv"), "is not a safetensors file or is damaged"),
     "folder as a model": (("predict", "folder", "good.csv"), "folder is not a regular file"),
