@@ -659,3 +659,78 @@ def test_a_link_is_followed(tmp_path):
     xmlp.mlp([2, 2]).save(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     assert xmlp.load(tmp_path / "model").in_features == 2
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
+    for name in ("m" * 255, "ü" * 127):
+        small().save(tmp_path / name)
+        assert vectors(xmlp.load(tmp_path / name)) == vectors(small())
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+def test_what_a_killed_save_has_left_is_removed_and_nothing_else(tmp_path):
+    import fcntl
+
+    names = [
+        "m.tmp.12.0123abcd",
+        "m.tmp.34.deadbeef",
+        "m.tmp.56.deadbeef",
+        "m.tmp.notes",
+        "n.tmp.12.0123abcd",
+        "m.tmp.1.x",
+    ]
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / names[1])  # just written
+    with open(tmp_path / names[2], "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # still being written
+        small().save(tmp_path / "m")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["m", *names[1:]])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+def test_the_permissions_are_those_of_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        small().save(tmp_path / "m")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "m").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+@pytest.mark.parametrize(("code", "told"), [(errno.EIO, True), (errno.EINVAL, False), (errno.EACCES, False)])
+def test_a_folder_that_cannot_be_flushed(code, told, tmp_path, monkeypatch):
+    """Where folders cannot be flushed at all there is nothing to tell; a fault of the disk is told."""
+    right, calls = os.fsync, []
+
+    def fsync(number):
+        calls.append(number)
+        if len(calls) == 2:  # the first is that of the file
+            raise OSError(code, os.strerror(code))
+        right(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if told:
+        with pytest.raises(OSError, match="saved, but a power failure may undo it") as caught:
+            small().save(tmp_path / "m")
+        assert caught.value.filename == str(tmp_path / "m")
+    else:
+        small().save(tmp_path / "m")
+    monkeypatch.undo()
+    assert vectors(xmlp.load(tmp_path / "m")) == vectors(small())
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e400", "NaN", "Infinity"])
+def test_numbers_of_a_configuration_are_finite(number, refused):
+    text = json.dumps(but(metadata={"rate": "?"})).replace('"?"', number)
+    assert "is not a number of JSON" in refused(packed(text))
+
+
+def test_kinds_that_are_not_real_numbers_are_not_saved(tmp_path):
+    for array in (np.zeros(2, complex), np.zeros(2, "U3"), np.zeros(2, np.longdouble), np.zeros(2, "M8[s]")):
+        with pytest.raises(TypeError, match="expected arrays of real numbers to save"):
+            files.write(tmp_path / "m", {"a": array}, {})
+    assert list(tmp_path.iterdir()) == []

@@ -35,7 +35,7 @@ _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, OverflowError, Recur
 _KINDS = {"f": "F", "i": "I", "u": "U", "b": "BOOL"}
 _CHECKSUM = b'"sha256":"'  # stands once in a header: a quote within a string of JSON is escaped
 _ZEROS = b"0" * 64  # in the place of the checksum while it is computed
-_STALE = 60  # seconds after which a temporary file that nobody writes is rubbish
+_STALE = 2  # seconds after which a temporary file that nobody writes is rubbish
 
 
 def write(

@@ -232,7 +232,7 @@ class Run:
 
     def forget(self) -> None:
         """Remove the checkpoints: a run that is done needs none."""
-        for path in self._saved:
+        for path in [*self._saved, *self.folder.glob("step-*.safetensors.tmp.*")]:  # the latter of killed saves
             path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
