@@ -1,5 +1,7 @@
 """What is said when memory is short, and what training is foretold to take."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,8 +66,15 @@ def test_the_largest_batch_is_a_power_of_two_that_fits():
 
 
 def test_an_error_of_ones_own_passes():
-    with pytest.raises(OutOfMemoryError, match="mine"), training_memory.explained(fitted()):
-        raise OutOfMemoryError("mine")
+    mine = OutOfMemoryError("mine")
+    with pytest.raises(OutOfMemoryError) as caught, training_memory.explained(fitted()):
+        raise mine
+    assert caught.value is mine
+
+
+def test_a_smaller_last_batch_has_buffers_of_its_own():
+    mine = trainer()
+    assert mine.memory(32, rows=64) == mine.memory(32) < mine.memory(32, rows=40)
 
 
 def test_layers_that_do_not_fit():
@@ -94,6 +103,8 @@ def test_free_memory_obeys_a_limit(planted):
     assert now is None or now > 10_000_000
     with planted(resource, "getrlimit", lambda which: (10**6, 10**6)):
         assert memory.free() == 0
+    with planted(Path, "read_text", lambda *a, **kw: "MemFree: 5 kB\nMemAvailable:   10 kB\n"):
+        assert memory._available() == 10_240
     with planted(memory, "_available", lambda: None), planted(memory, "_below_limit", lambda: None):
         assert memory.free() is None
 
