@@ -316,6 +316,7 @@ class Trainer:
 
         Examples
         --------
+        >>> import xmlp
         >>> trainer = xmlp.Trainer(xmlp.mlp([784, 100, 10]), loss="softmax_cross_entropy", optimizer="adam")
         >>> trainer.memory(1024) > trainer.memory(32) > 6 * 4 * trainer.network.layout.size
         True
