@@ -17,6 +17,7 @@ import numpy as np
 
 import xmlp
 from reliability.core import environment, row
+from reliability.samples import Stopping, state_of
 from xmlp import callbacks, optimizers, schedules
 
 # --- every step -------------------------------------------------------------------------------------------------------
@@ -65,13 +66,6 @@ def trainer_of(setting: dict[str, Any], *more: Any) -> xmlp.Trainer:
                         planned=setting["planned"])  # fmt: skip
 
 
-def state(trainer: xmlp.Trainer) -> tuple[Any, ...]:
-    """All that a run leaves, but for the seconds that it took."""
-    arrays = {**trainer.network.arrays(), **trainer._slots}
-    history = {name: repr(column) for name, column in trainer.history.items() if name != "seconds"}
-    return {n: a.tobytes() for n, a in arrays.items()}, history, trainer.steps, trainer.epoch, trainer.network.link
-
-
 class Saving:
     """Saves after every step, each time to another file."""
 
@@ -80,17 +74,6 @@ class Saving:
 
     def on_step_end(self, trainer: xmlp.Trainer) -> None:
         trainer.save(self.folder / f"at-{trainer.steps}")
-
-
-class Stopping:
-    """Stops a run at a step."""
-
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_step_end(self, trainer: xmlp.Trainer) -> None:
-        if trainer.steps == self.step:
-            trainer.stop()
 
 
 @row("C3", "a run that is cut and resumed at any step, within an epoch too: equal to the bit to the one that was not",
@@ -106,13 +89,13 @@ def cuts(size: int, folder: Path) -> str:
         place.mkdir()
         saving = trainer_of(setting, Saving(place))
         saving.fit(x, y, **fit)
-        assert state(saving) == state(whole), ("saving changes the run", setting)
+        assert state_of(saving) == state_of(whole), ("saving changes the run", setting)
         for step in range(1, whole.steps + 1):
             resumed = xmlp.Trainer.resume(
                 place / f"at-{step}", callbacks=listeners(setting), planned=setting["planned"]
             )
             resumed.fit(x, y)
-            assert state(resumed) == state(whole), (step, setting)
+            assert state_of(resumed) == state_of(whole), (step, setting)
             count += 1
         for step in range(1 + i % 3, whole.steps, 3):
             where = place / f"folder-{step}"
@@ -122,7 +105,7 @@ def cuts(size: int, folder: Path) -> str:
             again = [*listeners(setting), callbacks.Checkpoint(where)]
             resumed = xmlp.Trainer.resume(where, callbacks=again, planned=setting["planned"])
             resumed.fit(x, y)
-            assert state(resumed) == state(whole), (step, setting)
+            assert state_of(resumed) == state_of(whole), (step, setting)
             count += 1
     assert size < 20 or count >= 500, count
     return f"0 bytes over {count} cuts: {len(kinds)} runs, {len({k['optimizer'] for k in kinds})} optimizers"
