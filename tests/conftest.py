@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # scikit-learn's checks want it before SciPy is imported
 
 import xmlp
 from xmlp.backends import Backend

@@ -20,8 +20,9 @@ LEVELS = [
     {"parameters"},
     {"activations", "schedules", "files"},
     {"layers", "losses", "optimizers"},
+    {"weights"},
     {"configs", "inputs", "predicting"},
-    {"metrics", "data", "callbacks"},
+    {"metrics", "data", "decisions", "callbacks"},
     {"network"},
     {"perceptron"},
     {"training"},
@@ -32,6 +33,7 @@ LEVELS = [
 ]
 LIBRARIES_ALLOWED = (
     "backends", "initializers", "data", "files", "predicting", "testing", "training", "metrics", "estimators", "cli",
+    "weights", "decisions",
 )  # fmt: skip
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "sklearn"}
 

@@ -45,6 +45,41 @@ def test_custom(tmp_path, monkeypatch, capsys):
     assert "same predictions after loading: True" in capsys.readouterr().out
 
 
+both = pytest.mark.parametrize("backend", ["numpy", "array-api-strict"])
+
+
+@both
+def test_custom_activation(backend, capsys):
+    before, after = run("custom_activation", backend)
+    assert after < 0.1 * before
+    assert "dsnake/dx" in capsys.readouterr().out
+
+
+@both
+def test_custom_layer(backend):
+    passed, before, after = run("custom_layer", backend)
+    assert passed
+    assert after < 0.2 * before
+
+
+@both
+def test_custom_loss(backend):
+    assert 0.85 < run("custom_loss", backend) < 0.95
+
+
+@both
+def test_custom_optimizer(backend):
+    before, after = run("custom_optimizer", backend)
+    assert after < 0.1 * before
+
+
+@both
+def test_custom_callback(backend):
+    epochs, loss, norms = run("custom_callback", backend)
+    assert loss < 0.01
+    assert len(norms) == epochs < 200
+
+
 def test_two_backends():
     assert run("two_backends") < 1e-5
 

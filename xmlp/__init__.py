@@ -20,6 +20,8 @@ _HOMES = {
     "DataError": "xmlp.errors",
     "DivergenceError": "xmlp.errors",
     "History": "xmlp.training",
+    "MLPClassifier": "xmlp.estimators",
+    "MLPRegressor": "xmlp.estimators",
     "Network": "xmlp.network",
     "TraceError": "xmlp.graph",
     "Trainer": "xmlp.training",
@@ -37,8 +39,9 @@ _MODULES = (
 )  # fmt: skip
 
 __all__ = [
-    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "Network", "OutOfMemoryError",
-    "TraceError", "Trainer", "activations", "available_backends", "backend", "callbacks", "data", "deterministic",
+    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "MLPClassifier", "MLPRegressor",
+    "Network", "OutOfMemoryError", "TraceError", "Trainer", "activations", "available_backends", "backend",
+    "callbacks", "data", "deterministic",
     "elementwise", "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing",
     "verify",
 ]  # fmt: skip
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     from xmlp.backends import available_backends, backend
     from xmlp.backends.threads import deterministic
     from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError, OutOfMemoryError
+    from xmlp.estimators import MLPClassifier, MLPRegressor
     from xmlp.graph import TraceError, elementwise
     from xmlp.network import Network, load
     from xmlp.perceptron import mlp

@@ -126,6 +126,9 @@ class Softmax:
 
     name = "softmax"
 
+    def __reduce__(self) -> str:
+        return "softmax"  # there is one
+
     def __repr__(self) -> str:
         return self.name
 

@@ -4,6 +4,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from xmlp import weights
 from xmlp.backends import Backend, cast, owner
 from xmlp.backends.host import check_finite, host_array
 from xmlp.losses import Loss
@@ -110,45 +111,71 @@ class Inputs:
             raise ValueError(f"{what} must be a vector, got the shape {tuple(array.shape)}")
         return self.floats(array)
 
-    def targets(self, y: Any, loss: Loss, outputs: int, what: str = "y") -> Array:
-        """Targets as `loss` takes them, on the device: reals (N, outputs) or int32 labels (N,)."""
-        array = self._own(y, what)
-        host = host_array(y, what) if array is None else self.backend.to_host(array)
-        prepared = loss.prepare(host, outputs)
-        return self.backend.from_host(prepared, "int32" if prepared.ndim == 1 else None)
-
-    def weights(self, value: Any, rows: int, what: str = "sample_weight") -> Array | None:
-        """Weights (N,) on the device, None if there are none."""
-        if value is None:
-            return None
+    def host(self, value: Any, what: str) -> Any:
+        """`value` on the host, as it is: a masked array keeps its mask."""
         array = self._own(value, what)
-        host = host_array(value, what) if array is None else self.backend.to_host(array)
-        if host.shape != (rows,):
-            raise ValueError(f"{what} must be ({rows},), one number per row of x, got the shape {host.shape}")
-        check_finite(host, what)
-        if host.min() < 0:
-            raise ValueError(f"{what} must not be negative, got {host.min()} in row {int(host.argmin())}")
-        if host.max() == 0:
-            raise ValueError(f"{what} is 0 for every row: nothing would be learnt")
-        host = cast(host, self.backend.dtype)
-        if host.max() == 0:
-            raise ValueError(f"{what} is too small for {self.backend.dtype}: it rounds to 0 for every row. Scale it.")
-        return self.backend.from_host(host)
+        return value if array is None else self.backend.to_host(array)
 
     def batch(
-        self, x: Any, y: Any, sample_weight: Any, loss: Loss, outputs: int, what: tuple[str, str] = ("x", "y")
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        loss: Loss,
+        outputs: int,
+        what: tuple[str, str] = ("x", "y"),
+        *,
+        output_weight: Any = None,
+        class_weight: Any = None,
     ) -> tuple[Array, Array, Array | None]:
-        """Features, targets and weights of as many rows each."""
+        """Features, targets and weights of as many rows each, on the device.
+
+        Targets are as `loss` takes them, reals (N, outputs) or int32 labels (N,). Weights are (N,) or (N, outputs),
+        None if there are none: the product of those of the rows, of the outputs, of the classes, and of 0 for each
+        target that is missing.
+        """
         kinds = {owner(a) or "numpy" for a in (x, y)} - {"numpy", self.backend.name}
         if len({owner(a) or "numpy" for a in (x, y)}) > 1 and kinds:
             raise TypeError(
                 f"{what[0]} is an array of {owner(x) or 'numpy'}, {what[1]} of {owner(y) or 'numpy'}. Use one library."
             )
         features, _ = self.features(x, what[0])
-        targets = self.targets(y, loss, outputs, what[1])
-        if targets.shape[0] != features.shape[0]:
-            raise ValueError(f"{what[0]} has {features.shape[0]} rows, {what[1]} has {targets.shape[0]}")
-        return features, targets, self.weights(sample_weight, features.shape[0])
+        filled, present = weights.without_gaps(self.host(y, what[1]), what[1], outputs, loss.elementwise)
+        targets = loss.prepare(filled, outputs)
+        rows = features.shape[0]
+        if targets.shape[0] != rows:
+            raise ValueError(f"{what[0]} has {rows} rows, {what[1]} has {targets.shape[0]}")
+        of_rows = None
+        if sample_weight is not None:
+            of_rows = host_array(self.host(sample_weight, "sample_weight"), "sample_weight")
+            of_rows = weights.given(of_rows, rows, outputs if loss.elementwise or of_rows.ndim == 2 else 1)
+        of_outputs = None if output_weight is None else weights.of_outputs(output_weight, outputs)
+        together = weights.product(of_rows, of_outputs, present)
+        if class_weight is not None:
+            of_classes = weights.of_classes(targets, class_weight, together, loss.elementwise)
+            together = weights.product(together, of_classes)
+        kind = "int32" if targets.ndim == 1 else None
+        return features, self.backend.from_host(targets, kind), self._weights(together, rows, loss)
+
+    def _weights(self, value: Array | None, rows: int, loss: Loss) -> Array | None:
+        """Checked weights on the device, (N,) where there is one output."""
+        if value is None:
+            return None
+        if value.shape[-1] == 1 and value.ndim == 2:
+            value = value.repeat(rows // value.shape[0]).reshape(-1)
+        if value.ndim == 2 and not loss.elementwise:
+            raise ValueError(
+                f"{loss.name} does not take its outputs one by one, so they have no weights of their own. Weigh the "
+                "rows, (N,), or use one of the elementwise losses."
+            )
+        if value.max() == 0:
+            raise ValueError("the weights of all rows are zero together: nothing would be learnt")
+        value = cast(value, self.backend.dtype)
+        if value.max() == 0:
+            raise ValueError(
+                f"sample_weight is too small for {self.backend.dtype}: it rounds to zero for every row. Scale it."
+            )
+        return self.backend.from_host(value.repeat(rows, axis=0) if value.shape[0] < rows else value)
 
     def thresholds(self, value: Any, outputs: int) -> list[float]:
         """One decision threshold per output."""

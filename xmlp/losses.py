@@ -30,9 +30,12 @@ class Loss(ABC):
         How the losses of the examples become one number: their weighted mean, their weighted sum, or not at all.
     link : str
         What turns the raw outputs of a network trained with it into predictions: "identity", "sigmoid", "softmax".
+    elementwise : bool
+        Whether each term depends on one output alone: then outputs can have weights of their own.
     """
 
     link: ClassVar[str] = "identity"
+    elementwise: ClassVar[bool] = False
     name: ClassVar[str] = "loss"
 
     if TYPE_CHECKING:  # a field of every concrete loss, with a default; declared here it would have to come first
@@ -57,7 +60,7 @@ class Loss(ABC):
     def parts(
         self, ctx: Context, predictions: Array, targets: Array, sample_weight: Array | None
     ) -> tuple[Array, Array | float, Array]:
-        """(sum of weighted losses, sum of weights, gradient of the first); `sample_weight` is (N,) or None."""
+        """(sum of weighted losses, sum of the examples' weights, gradient of the first); see `xmlp.weights`."""
         return _weighted(ctx.xp, *self.terms_and_gradient(ctx, predictions, targets), sample_weight)
 
     def reduced(self, xp: Any, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
@@ -106,8 +109,10 @@ class Loss(ABC):
     def __call__(self, predictions: Array, targets: Array, *, sample_weight: Array | None = None) -> Array:
         """The loss of a batch: a 0-d array, or (N,) where the reduction is "none"."""
         if self.reduction == "none":
-            losses = self.per_example(predictions, targets)
-            return losses if sample_weight is None else losses * sample_weight
+            if sample_weight is None:
+                return self.per_example(predictions, targets)
+            xp, terms, _ = self._terms(predictions, targets)
+            return xp.sum(_counted(xp, terms, sample_weight), axis=1)
         return self.value_and_grad(predictions, targets, sample_weight=sample_weight)[0]
 
     def value_and_grad(
@@ -116,9 +121,10 @@ class Loss(ABC):
         """The loss of a batch and its gradient with respect to the predictions, (N, outputs)."""
         xp, terms, gradient = self._terms(predictions, targets)
         if sample_weight is not None:
-            if tuple(sample_weight.shape) != (terms.shape[0],):
-                got = tuple(sample_weight.shape)
-                raise ValueError(f"sample_weight must be ({terms.shape[0]},), got the shape {got}")
+            shapes = [tuple(terms.shape[:1]), *([tuple(terms.shape)] if self.elementwise else [])]
+            if tuple(sample_weight.shape) not in shapes:
+                wanted, got = " or ".join(map(str, shapes)), tuple(sample_weight.shape)
+                raise ValueError(f"sample_weight must be {wanted}, got the shape {got}")
             sample_weight = xp.astype(sample_weight, terms.dtype)
         return self.reduced(xp, *_weighted(xp, terms, gradient, sample_weight))
 
@@ -126,11 +132,19 @@ class Loss(ABC):
 def _weighted(
     xp: Any, terms: Array, gradient: Array, sample_weight: Array | None
 ) -> tuple[Array, Array | float, Array]:
-    """(sum of weighted terms, sum of weights, weighted gradient) of terms and gradient (N, outputs)."""
+    """(sum of weighted terms, sum of the examples' weights, weighted gradient) of terms and gradient (N, outputs)."""
     if sample_weight is None:
         return xp.sum(terms), float(terms.shape[-2]), gradient
-    w = xp.reshape(sample_weight, (-1, 1))
-    return xp.sum(terms * w), xp.sum(sample_weight), gradient * w
+    weight = xp.sum(sample_weight)
+    if sample_weight.ndim == terms.ndim:
+        weight = weight / float(terms.shape[-1])
+    return xp.sum(_counted(xp, terms, sample_weight)), weight, _counted(xp, gradient, sample_weight)
+
+
+def _counted(xp: Any, values: Array, weight: Array) -> Array:
+    """Values (N, outputs) times weights (N,) or (N, outputs); what has the weight 0 is 0 even if it was infinite."""
+    w = weight if weight.ndim == values.ndim else xp.expand_dims(weight, axis=-1)
+    return xp.where(w > 0, values, 0.0) * w
 
 
 def _check_reduction(reduction: str) -> None:
@@ -155,6 +169,7 @@ class ElementwiseLoss(Loss):
 
     formula: Formula
     reduction: str = "mean"
+    elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_reduction(self.reduction)
@@ -219,7 +234,9 @@ def log_term(xp, a, target):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class _Standard(Loss):
-    """A built-in elementwise loss: `_formula` says which formula, with which scalars."""
+    """A built-in elementwise loss: `formula` says which, with which scalars."""
+
+    elementwise: ClassVar[bool] = True
 
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
         return ElementwiseLoss(self.formula).terms_and_gradient(ctx, predictions, targets)

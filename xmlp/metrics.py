@@ -27,13 +27,13 @@ def accuracy(targets: Array, predictions: Array, *, sample_weight: Array | None 
 
     .. math:: \sum_i w_i [t_i = p_i] / \sum_i w_i
 
-    With several labels a row, a row is right if all of its labels are.
+    With several labels a row, a row is right if all of its labels are; those with the weight 0 do not count.
 
     Parameters
     ----------
     targets, predictions : array of whole numbers, (N,) or (N, outputs)
         True and predicted labels.
-    sample_weight : array (N,), optional
+    sample_weight : array (N,) or (N, outputs), optional
         Not negative; 1 each by default.
 
     Returns
@@ -53,7 +53,10 @@ def accuracy(targets: Array, predictions: Array, *, sample_weight: Array | None 
     """
     t, p, w = _labels(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
-    right = t == p if t.ndim == 1 else xp.all(t == p, axis=1)
+    right = t == p
+    if t.ndim == 2:
+        right = xp.all(right | (w == 0 if w.ndim == 2 else False), axis=1)
+        w = xp.mean(w, axis=1) if w.ndim == 2 else w
     return float(xp.sum(xp.where(right, w, 0.0)) / xp.sum(w))
 
 
@@ -68,7 +71,7 @@ def confusion_matrix(
         True and predicted labels, from 0.
     classes : int, optional
         The number of classes; by default one more than the largest label, and at least 2.
-    sample_weight : array (N,), optional
+    sample_weight : array (N,) or (N, outputs), optional
         Not negative; 1 each by default.
 
     Returns
@@ -122,7 +125,7 @@ def precision(
         None: a list with a number for each class; "auto": that of class 1 if there are two, else "macro".
     classes : int, optional
         The number of classes; by default one more than the largest label, and at least 2.
-    sample_weight : array (N,), optional
+    sample_weight : array (N,) or (N, outputs), optional
         Not negative; 1 each by default.
 
     Returns
@@ -195,7 +198,7 @@ def mae(targets: Array, predictions: Array, *, sample_weight: Array | None = Non
     ----------
     targets, predictions : array of reals, (N,) or (N, outputs)
         True and predicted values.
-    sample_weight : array (N,), optional
+    sample_weight : array (N,) or (N, outputs), optional
         Not negative; 1 each by default.
 
     Returns
@@ -215,7 +218,7 @@ def mae(targets: Array, predictions: Array, *, sample_weight: Array | None = Non
     """
     t, p, w, size = _reals(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
-    return float(xp.mean(size * (xp.sum(w * xp.abs(t - p), axis=0) / xp.sum(w))))
+    return float(xp.mean(size * (xp.sum(w * xp.abs(t - p), axis=0) / xp.sum(w, axis=0))))
 
 
 def rmse(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
@@ -232,7 +235,7 @@ def rmse(targets: Array, predictions: Array, *, sample_weight: Array | None = No
     """
     t, p, w, size = _reals(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
-    return float(xp.mean(size * xp.sqrt(xp.sum(w * (t - p) ** 2, axis=0) / xp.sum(w))))
+    return float(xp.mean(size * xp.sqrt(xp.sum(w * (t - p) ** 2, axis=0) / xp.sum(w, axis=0))))
 
 
 def r2(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
@@ -256,8 +259,9 @@ def r2(targets: Array, predictions: Array, *, sample_weight: Array | None = None
     t, p, w, _ = _reals(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
     error = xp.sum(w * (t - p) ** 2, axis=0)
-    spread = xp.sum(w * (t - xp.sum(w * t, axis=0) / xp.sum(w)) ** 2, axis=0)
-    constant = xp.all((t == t[xp.argmax(w), :]) | (w == 0), axis=0)  # not spread == 0: the mean is rounded
+    spread = xp.sum(w * (t - xp.sum(w * t, axis=0) / xp.sum(w, axis=0)) ** 2, axis=0)
+    some = xp.take_along_axis(t, xp.argmax(w, axis=0)[None, :], axis=0)
+    constant = xp.all((t == some) | (w == 0), axis=0)  # not spread == 0: the mean is rounded
     scores = 1 - error / xp.where(constant, 1.0, spread)
     return float(xp.mean(xp.where(constant & ~xp.isnan(error), xp.where(error > 0, 0.0, 1.0), scores)))
 
@@ -333,7 +337,7 @@ class _Counts(NamedTuple):
     hits: Array  # of the class and predicted to be
     predicted: Array
     true: Array
-    matrix: bool
+    counted: Array | None  # of a matrix: 1 for the outputs that have any weight, else 0
 
 
 def _counts(targets: Array, predictions: Array, classes: int | None, sample_weight: Array | None) -> _Counts:
@@ -341,7 +345,10 @@ def _counts(targets: Array, predictions: Array, classes: int | None, sample_weig
     xp = t.__array_namespace__()
     if t.ndim == 2:
         t, p = (_indicators(labels, what) for labels, what in ((t, "targets"), (p, "predictions")))
-        return _Counts(w @ (t * p), w @ p, w @ t, True)
+        w = w if w.ndim == 2 else w[:, None]
+        counted = xp.astype(xp.max(xp.broadcast_to(w, t.shape), axis=0) > 0, xp.float64)
+        hits, predicted, true = (xp.sum(w * of_class, axis=0) for of_class in (t * p, p, t))
+        return _Counts(hits, predicted, true, counted)
     k = _classes(t, p, classes)
     hits = predicted = true = xp.zeros(k, dtype=xp.float64)
     for rows in _blocks(t.shape[0], k):
@@ -349,7 +356,7 @@ def _counts(targets: Array, predictions: Array, classes: int | None, sample_weig
         hits = hits + weights @ (in_true * in_predicted)
         predicted = predicted + weights @ in_predicted
         true = true + weights @ in_true
-    return _Counts(hits, predicted, true, False)
+    return _Counts(hits, predicted, true, None)
 
 
 def _averaged(counts: _Counts, top: Array, bottom: Array, average: str | None) -> float | list[float]:
@@ -363,12 +370,12 @@ def _averaged(counts: _Counts, top: Array, bottom: Array, average: str | None) -
         return [float(score) for score in scores]
     if average == "micro":
         return float(scores[0])
-    if average == "auto" and not counts.matrix and scores.shape[0] == 2:
+    if average == "auto" and counts.counted is None and scores.shape[0] == 2:
         return float(scores[1])
     if average == "weighted":
         weights = counts.true
-    elif counts.matrix:
-        weights = xp.ones_like(scores)
+    elif counts.counted is not None:
+        weights = counts.counted
     else:
         weights = xp.astype(counts.predicted + counts.true > 0, xp.float64)
     total = float(xp.sum(weights))
@@ -416,12 +423,15 @@ def _pair(targets: Any, predictions: Any) -> tuple[Array, Array]:
     return t, p
 
 
-def _weights(sample_weight: Any, n: int, xp: Any) -> Array:
+def _weights(sample_weight: Any, like: Array) -> Array:
+    """Weights (N,), or of the shape of the targets."""
+    xp, n = like.__array_namespace__(), like.shape[0]
     if sample_weight is None:
         return xp.ones(n, dtype=xp.float64)
     w = xp.astype(_host(sample_weight, "sample_weight"), xp.float64)
-    if w.shape != (n,):
-        raise ValueError(f"expected sample_weight of shape ({n},), one for each row, got {w.shape}.")
+    if w.shape not in ((n,), like.shape):
+        one = "one for each row" + (f", or {like.shape}, one for each target" if like.ndim == 2 else "")
+        raise ValueError(f"expected sample_weight of shape ({n},), {one}, got {w.shape}.")
     if not xp.all(xp.isfinite(w)) or xp.min(w) < 0 or xp.max(w) == 0:
         raise ValueError(
             f"expected finite weights that are not negative and not all 0, got {xp.min(w)} to {xp.max(w)}."
@@ -431,7 +441,7 @@ def _weights(sample_weight: Any, n: int, xp: Any) -> Array:
 
 def _labels(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, Array, Array]:
     t, p = _pair(targets, predictions)
-    w = _weights(sample_weight, t.shape[0], t.__array_namespace__())
+    w = _weights(sample_weight, t)
     return _whole(t, "targets"), _whole(p, "predictions"), w
 
 
@@ -458,13 +468,19 @@ def _indicators(labels: Array, what: str) -> Array:
 
 
 def _reals(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, Array, Array, Array]:
-    """Give targets and predictions (N, outputs), weights (N, 1), and by what each output has been divided.
+    """Give targets and predictions (N, outputs), weights that go with them, and by what each output has been divided.
 
-    That is a power of two, so that nothing is rounded, and keeps squares of numbers of any size in range.
+    That is a power of two, so that nothing is rounded, and keeps squares of numbers of any size in range. An output
+    without weight is left out.
     """
     t, p = _pair(targets, predictions)
     xp = t.__array_namespace__()
-    t, p = (xp.reshape(xp.astype(array, xp.float64), (t.shape[0], -1)) for array in (t, p))
+    w = _weights(sample_weight, t)
+    t, p, w = (xp.reshape(xp.astype(array, xp.float64), (t.shape[0], -1)) for array in (t, p, w))
+    if w.shape[1] > 1:
+        counted = xp.max(w, axis=0) > 0
+        t, p, w = t[:, counted], p[:, counted], w[:, counted]
+        t, p = (xp.where(w > 0, array, 0.0) for array in (t, p))
     largest = map(float, xp.max(xp.maximum(xp.abs(t), xp.abs(p)), axis=0))
     size = xp.asarray([math.ldexp(0.5, math.frexp(value)[1]) for value in largest])
-    return t / size, p / size, _weights(sample_weight, t.shape[0], xp)[:, None], size
+    return t / size, p / size, w, size

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import xmlp.context as contexts
-from xmlp import configs, files
+from xmlp import configs, decisions, files
 from xmlp import losses as loss_functions
 from xmlp.activations import identity, sigmoid, softmax
 from xmlp.backends import Backend, memory, seeds
@@ -39,6 +39,7 @@ LINKS: dict[str, Any] = {"identity": identity, "sigmoid": sigmoid, "softmax": so
 
 
 _FIELDS = ("layers", "in_features", "dtype", "seed", "link", "metadata")  # of a configuration
+_DECISIONS = {"temperature": 1.0, "thresholds": None}  # which it has where they differ from these
 
 
 class Caches(list[Any]):
@@ -72,6 +73,10 @@ class Network:
         "identity", "sigmoid" or "softmax": what turns the raw outputs into probabilities. Set by the loss at training.
     metadata : dict
         Anything JSON can hold; saved and loaded with the network.
+    temperature : float
+        What logits are divided by on the way to probabilities; set by `calibrate`.
+    thresholds : list of float, optional
+        The decision thresholds of the outputs unless the caller gives others; set by `tune_thresholds`.
 
     Examples
     --------
@@ -111,6 +116,8 @@ class Network:
         self.in_features = in_features
         self.seed = seeds.check_seed(seed)
         self.metadata: dict[str, Any] = {}
+        self.temperature = 1.0
+        self.thresholds: list[float] | None = None
         self._features, specs, statistics = [in_features], [], []
         for i, layer in enumerate(self.layers):
             try:
@@ -127,7 +134,7 @@ class Network:
         self._body, self._output_link = _without_link(self.layers)
         self.link = self._output_link
         self._planned = possible(self.backend)
-        self._predictors: dict[tuple[str | None, bool], Predictor] = {}
+        self._predictors: dict[tuple[str | None, bool, float], Predictor] = {}
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
         self._inputs = Inputs(self.backend, in_features)
         learning = [i for i, spec in enumerate(specs) if spec]
@@ -183,6 +190,10 @@ class Network:
     def statistics(self) -> list[dict[str, Array]]:
         """Per layer the arrays that are kept but not learned."""
         return self._stats_layout.views(self.backend.xp, self._stats)
+
+    @statistics.setter
+    def statistics(self, value: Sequence[Mapping[str, Array]]) -> None:
+        self.stats = self._stats_layout.pack(self.backend.xp, [dict(s) for s in value], self._stats)
 
     def summary(self) -> str:
         """A table of the layers: outputs, parameters, settings.
@@ -332,19 +343,21 @@ class Network:
 
     def _outputs(self, x: Any, batch_size: int | None, link: str | None) -> Any:
         features, to_caller = self._inputs.features(x)
-        rows = features.shape[0]
+        return to_caller(self._in_blocks(features, batch_size, link))
+
+    def _in_blocks(self, x: Array, batch_size: int | None, link: str | None, raw: bool = False) -> Array:
+        rows = x.shape[0]
         size = min(rows, BLOCK) if batch_size is None else count(batch_size, "batch_size")
         if size >= rows:
-            return to_caller(self.compute(features, link=link))
-        starts = range(0, rows, size)
-        pieces = [self.compute(features[s : min(s + size, rows), :], link=link) for s in starts]
-        return to_caller(self.backend.xp.concat(pieces))
+            return self.compute(x, link=link, raw=raw)
+        pieces = [self.compute(x[s : min(s + size, rows), :], link=link, raw=raw) for s in range(0, rows, size)]
+        return self.backend.xp.concat(pieces)
 
     def compute(self, x: Array, *, link: str | None = None, raw: bool = False) -> Array:
         """The outputs for checked rows on the device, in inference mode: raw, as they are, or through a link."""
         if self._planned:
             predictor = self._predictors.setdefault(
-                (link, raw), Predictor(partial(self._inference, link, raw), self.dtype)
+                (link, raw, self.temperature), Predictor(partial(self._inference, link, raw), self.dtype)
             )
             y = predictor(self._theta, self._stats, x)
             if y is not None:
@@ -356,8 +369,11 @@ class Network:
         if backend is not self.backend:  # being traced
             network = self.on(backend)
         x = x if x.dtype == backend.float_dtype else backend.xp.astype(x, backend.float_dtype)
+        if link is not None and self.temperature != 1.0:
+            logits, _ = network.pass_forward(theta, stats, x, raw=True)
+            return backend.apply(LINKS[link], logits / self.temperature)
         y, _ = network.pass_forward(theta, stats, x, raw=raw)
-        return y if link in (None, self._output_link) else backend.apply(LINKS[link], y)
+        return y if link in (None, self._output_link) else backend.apply(LINKS[str(link)], y)
 
     def predict_label(self, x: Any, thresholds: Any = None, batch_size: int | None = None) -> Any:
         """Decisions: the class with the largest output (N,), or for a sigmoid link 1 where p > threshold, else 0.
@@ -365,8 +381,8 @@ class Network:
         Parameters
         ----------
         thresholds : float or array (out_features,), optional
-            For a sigmoid link, one for all or one per output; default 0.5. The comparison is strict (document 002,
-            eq. 8). The result is (N, out_features) integers, (N,) for one output.
+            For a sigmoid link, one for all or one per output; by default those of `tune_thresholds`, else 0.5. The
+            comparison is strict (document 002, eq. 8). The result is (N, out_features) integers, (N,) for one output.
         """
         if self.link == "softmax":
             if thresholds is not None:
@@ -376,9 +392,90 @@ class Network:
             return xp.argmax(y, axis=-1)
         p = self.predict_proba(x, batch_size)
         xp = _namespace(p)
-        limits = self._inputs.thresholds(0.5 if thresholds is None else thresholds, self.out_features)
+        kept = 0.5 if self.thresholds is None else self.thresholds
+        limits = self._inputs.thresholds(kept if thresholds is None else thresholds, self.out_features)
         decided = [xp.astype(p[:, k] > limits[k], xp.int32) for k in range(self.out_features)]
         return decided[0] if len(decided) == 1 else xp.stack(decided, axis=-1)
+
+    def tune_thresholds(
+        self, x: Any, y: Any, metric: Any = "f1", *, sample_weight: Any = None, batch_size: int | None = None
+    ) -> list[float]:
+        """Find for each output the threshold whose decisions on this data score best; `predict_label` then uses them.
+
+        Every threshold that makes a difference is tried. Take data that the network was not trained on, and tune again
+        after more training or another `calibrate`.
+
+        Parameters
+        ----------
+        x : array (N, in_features)
+        y : array (N, out_features)
+            0 and 1; what is missing (NaN, masked) does not count.
+        metric : str or callable
+            "f1", "accuracy", "balanced_accuracy", "precision", "recall", or a function of the counts of all thresholds
+            at once, ``(tp, fp, fn, tn) -> scores``.
+        sample_weight : array (N,) or (N, out_features), optional
+
+        Returns
+        -------
+        list of float
+            The thresholds, which are also kept in the attribute `thresholds` and saved with the network.
+
+        Raises
+        ------
+        ValueError
+            If the network has no sigmoid link.
+        """
+        if self.link != "sigmoid":
+            raise ValueError(f"thresholds belong to a sigmoid link, this network has {self.link!r}")
+        score = decisions.score_named(metric)
+        x, truth, weights = self._validation(x, y, sample_weight)
+        p = self.backend.to_host(self._in_blocks(x, batch_size, self.link))
+        self.thresholds = decisions.best_thresholds(p, truth > 0.5, weights, score)
+        return list(self.thresholds)
+
+    def calibrate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int | None = None) -> float:
+        """Find the temperature T for which the probabilities link(z / T) fit this data best; `predict_proba` uses it.
+
+        The negative log-likelihood of the data does not become worse. Thresholds are forgotten: they were tuned for
+        other probabilities. Take data that the network was not trained on.
+
+        Parameters
+        ----------
+        x : array (N, in_features)
+        y : array
+            Labels, one-hot rows, or 0 and 1, as the cross-entropy takes them.
+        sample_weight : array (N,), optional
+            For a sigmoid link also (N, out_features).
+
+        Returns
+        -------
+        float
+            T, which is also kept in the attribute `temperature` and saved with the network.
+
+        Raises
+        ------
+        ValueError
+            If the network has no sigmoid or softmax link.
+        """
+        if self.link == "identity":
+            raise ValueError('a network with link "identity" has no probabilities to calibrate')
+        x, targets, weights = self._validation(x, y, sample_weight)
+        logits = self.backend.to_host(self._in_blocks(x, batch_size, None, raw=self._output_link != "identity"))
+        self.temperature = decisions.best_temperature(logits, targets, weights, self.link)
+        self.thresholds = None
+        return self.temperature
+
+    def _validation(self, x: Any, y: Any, sample_weight: Any) -> tuple[Array, Any, Any]:
+        """x on the device; targets and weights of the link's cross-entropy on the host, both (N, out_features)."""
+        loss = loss_functions.get(f"{'binary' if self.link == 'sigmoid' else 'softmax'}_cross_entropy")
+        x, targets, weights = self._inputs.batch(x, y, sample_weight, loss, self.out_features)
+        y = self.backend.to_host(targets)
+        if y.ndim == 1:
+            y = (y[:, None] == range(self.out_features)) * 1.0
+        w = 1.0 + 0.0 * y
+        if weights is not None:
+            w = w * self.backend.to_host(weights).reshape(len(y), -1)
+        return x, y, w
 
     def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, Caches]:
         """y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
@@ -451,9 +548,8 @@ class Network:
         mean, scale = mean_and_scale(self.backend.to_host(self._inputs.features(x)[0]))
         xp, least = self.backend.xp, self.backend.xp.finfo(self.backend.float_dtype).smallest_normal
         mean, scale = self.backend.from_host(mean), self.backend.from_host(scale)
-        kept = [dict(s) for s in self.statistics]
-        kept[0] = {"mean": mean, "scale": xp.where(scale < float(least), 1.0, scale)}
-        self.stats = self._stats_layout.pack(self.backend.xp, kept, self._stats)
+        first = {"mean": mean, "scale": xp.where(scale < float(least), 1.0, scale)}
+        self.statistics = [first, *self.statistics[1:]]
         return self
 
     def fit(self, x: Any, y: Any = None, **kw: Any) -> "History":
@@ -468,15 +564,30 @@ class Network:
         """A copy on another backend."""
         kept = backend.dtype if isinstance(backend, Backend) else self.dtype
         there = backend_named(backend, dtype=dtype or kept)
-        return self._made(self.layers, self.in_features, there, self.seed, self.arrays(), self.link, self.metadata)
+        return self._made(self.layers, self.in_features, there, self.seed, self.arrays(), self._settings())
+
+    def __copy__(self) -> "Network":
+        """Another view of the same vectors."""
+        view = Network.__new__(Network)
+        view.__dict__.update(self.__dict__)
+        return view
 
     def __deepcopy__(self, memo: Any) -> "Network":
         return self.to(self.backend)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle holds the layers, the name of the backend, and the vectors on the host."""
+        return self._made, (self.layers, self.in_features, self.backend, self.seed, self.arrays(), self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        """Link, metadata, and the decisions that were made from data."""
+        made = {name: getattr(self, name) for name, default in _DECISIONS.items() if getattr(self, name) != default}
+        return {"link": self.link, "metadata": self.metadata, **made}
+
     @classmethod
     def _made(
-        cls, layers: Any, in_features: int, backend: Backend, seed: int, arrays: Mapping[str, Any], link: str,
-        metadata: Mapping[str, Any],
+        cls, layers: Any, in_features: int, backend: Backend, seed: int, arrays: Mapping[str, Any],
+        settings: Mapping[str, Any],
     ) -> "Network":  # fmt: skip
         """A network of given vectors. Their sizes are compared before anything of the size is made."""
         network = cls.__new__(cls)
@@ -487,8 +598,17 @@ class Network:
         network._theta = backend.zeros(network.layout.size)
         network._stats = backend.zeros(network._stats_layout.size)
         network.theta, network.stats = arrays["theta"], arrays["stats"]
-        network.link, network.metadata = link, dict(metadata)
+        for name, value in settings.items():
+            setattr(network, name, dict(value) if name == "metadata" else value)
         return network
+
+    def _checked(self) -> "Network":
+        """The network itself, if its decisions are such as it makes."""
+        if not isinstance(self.temperature, float) or not 0 < self.temperature < float("inf"):
+            raise ValueError(f"the temperature is {self.temperature!r}, not a number > 0")
+        if self.thresholds is not None:
+            self.thresholds = self._inputs.thresholds(self.thresholds, self.out_features)
+        return self
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to one safetensors file: parameters, statistics, configuration, metadata, checksum."""
@@ -505,8 +625,7 @@ class Network:
             "in_features": self.in_features,
             "dtype": self.dtype,
             "seed": self.seed,
-            "link": self.link,
-            "metadata": self.metadata,
+            **self._settings(),
         }
 
     @classmethod
@@ -524,7 +643,7 @@ class Network:
         for what, found, expected in (("configuration", config, _FIELDS), ("file", arrays, ("theta", "stats"))):
             if missing := set(expected) - set(found):
                 raise CheckpointError(f"the {what} lacks {min(missing)!r}")
-            if strange := set(found) - set(expected):
+            if strange := set(found) - set(expected) - (set(_DECISIONS) if what == "configuration" else set()):
                 raise CheckpointError(f"the {what} holds {min(map(str, strange))!r}, which does not belong there")
         dtype, link = config["dtype"], config["link"]
         if dtype not in ("float32", "float64") or any(str(a.dtype) != dtype for a in arrays.values()):
@@ -534,6 +653,7 @@ class Network:
             raise CheckpointError(f"unknown link {link!r}")
         if not isinstance(config["metadata"], dict):
             raise CheckpointError(f"metadata is not an object but {type(config['metadata']).__name__}")
+        settings = {name: config[name] for name in ("link", "metadata", *_DECISIONS) if name in config}
         there = backend_named(backend, dtype=dtype)
         if there.dtype != dtype:
             raise ValueError(
@@ -542,7 +662,7 @@ class Network:
         try:
             layers = configs.from_json(config["layers"], custom)
             in_features, seed = config["in_features"], config["seed"]
-            return cls._made(layers, in_features, there, seed, arrays, link, config["metadata"])
+            return cls._made(layers, in_features, there, seed, arrays, settings)._checked()
         except CheckpointError:
             raise
         except (AttributeError, TypeError, ValueError) as error:

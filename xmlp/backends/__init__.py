@@ -61,7 +61,9 @@ def backend(name: "str | Backend" = "numpy", *, device: str | None = None, dtype
 
 @lru_cache(maxsize=32)
 def _make(library: str, device: str | None, dtype: str) -> Backend:
-    return _module(library).make(device, dtype)  # type: ignore[no-any-return]
+    made: Backend = _module(library).make(device, dtype)
+    made.asked = device
+    return made
 
 
 def _module(library: str) -> Any:

@@ -36,6 +36,7 @@ class Backend(ABC):
     """
 
     name: str
+    asked: str | None = None  # the device in the caller's words
     in_place = True  # whether `assign` writes into the old array
 
     def __init__(self, xp: Any, device: Any, dtype: str):
@@ -52,6 +53,9 @@ class Backend(ABC):
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.name, self.asked, self.dtype)
 
     @property
     def _key(self) -> tuple[str, str, str]:
@@ -134,6 +138,13 @@ class Backend(ABC):
 
     def zeros(self, n: int) -> Array:
         return self.xp.zeros((n,), dtype=self.float_dtype, device=self.device)
+
+
+def _again(name: str, device: str | None, dtype: str) -> Backend:
+    """The backend as it comes out of a pickle."""
+    from xmlp.backends import backend
+
+    return backend(name, device=device, dtype=dtype)
 
 
 def cast(array: HostArray, dtype: str) -> HostArray:

@@ -8,18 +8,18 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from xmlp.backends import cache
+from xmlp.backends import cache, team
 from xmlp.graph.llvm import Code, emit, prelude
 from xmlp.graph.plan import Copy, Kernel, Place, Plan, Product
 
 HostArray = np.ndarray[Any, Any]
-_RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, ctypes.c_int64] * 3, ctypes.c_int64)
+_RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, ctypes.c_int64] * 3, ctypes.c_int64, ctypes.c_void_p)
 
 
 # --- compilation ------------------------------------------------------------------------------------------------------
@@ -78,12 +78,12 @@ def compiler() -> Compiler:
 def _product_code(kind: str, integer: str) -> tuple[str, str]:
     """A call of cblas_?gemm (row-major, alpha 1, beta 0) as a function of a table of arguments."""
     name, code = f"gemm_{kind}_{integer}", Code()
-    values = _table_values(code, ["ptr", "i32", "i32", *[integer] * 3, "ptr", integer, "ptr", integer, "ptr"])
-    call, ta, tb, m, n, k, a, lda, b, ldb, out = values
+    values = _table_values(code, ["ptr", "i32", "i32", *[integer] * 3, *["ptr", integer] * 3])
+    call, ta, tb, m, n, k, a, lda, b, ldb, out, ldc = values
     one, zero = "0x3FF0000000000000", "0x0000000000000000"
     code.do(
         f"call void {call}(i32 101, i32 {ta}, i32 {tb}, {integer} {m}, {integer} {n}, {integer} {k}, {kind} {one}, "
-        f"ptr {a}, {integer} {lda}, ptr {b}, {integer} {ldb}, {kind} {zero}, ptr {out}, {integer} {n})"
+        f"ptr {a}, {integer} {lda}, ptr {b}, {integer} {ldb}, {kind} {zero}, ptr {out}, {integer} {ldc})"
     )
     return name, f"define void @{name}(ptr %table, ptr %scalars, ptr %list) {{\n{code.text}\n  ret void\n}}\n"
 
@@ -106,33 +106,20 @@ def _copy_code() -> tuple[str, str]:
     return "copy", f"{declared}define void @copy(ptr %table, ptr %scalars, ptr %list) {{\n{code.text}\n  ret void\n}}\n"
 
 
-def _replay_code() -> str:
-    """All calls of a plan, for a number of steps: the scalars and the list of rows move on with each."""
-    code = Code()
-
-    def step(s: str) -> None:
-        scalars = code.new(f"getelementptr double, ptr %scalars, i64 {code.new(f'mul i64 {s}, %n_scalars')}")
-        rows = code.new(f"getelementptr i32, ptr %list, i64 {code.new(f'mul i64 {s}, %batch')}")
-
-        def call(i: str) -> None:
-            at = code.new(f"getelementptr ptr, ptr %calls, i64 {code.new(f'mul i64 {i}, 2')}")
-            function = code.new(f"load ptr, ptr {at}")
-            table = code.new(f"load ptr, ptr {code.new(f'getelementptr ptr, ptr {at}, i64 1')}")
-            code.do(f"call void {function}(ptr {table}, ptr {scalars}, ptr {rows})")
-
-        code.loop("calls", "%n_calls", call)
-
-    code.loop("steps", "%n_steps", step)
-    parameters = "ptr %calls, i64 %n_calls, ptr %scalars, i64 %n_scalars, ptr %list, i64 %batch, i64 %n_steps"
-    return f"define void @replay({parameters}) {{\n{code.text}\n  ret void\n}}\n"
-
-
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
+class Blas(NamedTuple):
+    """The library that NumPy has loaded: where its products lie, its integer type, its threads if it tells of them."""
+
+    products: dict[str, int]
+    integer: str
+    threads: team.Threads | None
+
+
 @lru_cache(maxsize=1)
-def blas() -> tuple[dict[str, int], str] | None:
-    """Addresses of cblas_sgemm and cblas_dgemm in the library that NumPy has loaded, and its integer type."""
+def blas() -> Blas | None:
+    """None if its products cannot be reached by address."""
     from threadpoolctl import threadpool_info
 
     for library in threadpool_info():
@@ -146,7 +133,14 @@ def blas() -> tuple[dict[str, int], str] | None:
             names = {dtype: pattern.format(letter) for dtype, letter in (("float32", "s"), ("float64", "d"))}
             if all(hasattr(loaded, name) for name in names.values()):
                 found = {t: ctypes.cast(getattr(loaded, n), ctypes.c_void_p).value or 0 for t, n in names.items()}
-                return found, integer
+                return Blas(found, integer, _threads(loaded))
+    return None
+
+
+def _threads(library: ctypes.CDLL) -> team.Threads | None:
+    for pattern in ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_", "openblas_{}_num_threads"):
+        if hasattr(library, pattern.format("set")) and hasattr(library, pattern.format("get")):
+            return team.Threads(getattr(library, pattern.format("get")), getattr(library, pattern.format("set")))
     return None
 
 
@@ -154,41 +148,51 @@ def blas() -> tuple[dict[str, int], str] | None:
 
 
 class Program:
-    """A plan bound to arrays: `run` repeats it for a number of steps."""
+    """A plan bound to arrays: `run` repeats it, its calls shared among threads, `once` runs it in one."""
 
     def __init__(self, plan: Plan, arrays: Mapping[str, HostArray]):
         self.plan = plan
         self.arrays = dict(arrays)  # kept alive: the tables hold their addresses
         self.arrays["work"] = _aligned(plan.work_bytes)
         self.arrays["held"] = _aligned(plan.held_bytes)
-        functions = {"replay": _replay_code()}
-        found = [self._call(call, functions) for call in plan.calls]
+        self._lanes = 0
+
+    def _prepare(self, lanes: int) -> None:
+        """Write the calls down for a number of threads."""
+        functions = {"replay": team.code(llvm.get_process_triple()), "work": ""}  # two functions, one text
+        made = [self._call(call, lanes, functions) for call in self.plan.calls]
         addresses = compiler().addresses(functions)
-        self._replay = _RUN(addresses["replay"])
-        self._tables = [np.asarray(table, dtype=np.int64) for _, table in found]
-        entries = [(addresses[name], address(table)) if name else None for (name, _), table in
-                   zip(found, self._tables, strict=True)]  # fmt: skip
+        self._replay, self._work, self._lanes = _RUN(addresses["replay"]), addresses["work"], lanes
+        self._tables = [[np.asarray(table, dtype=np.int64) for table, _ in parts] for _, parts in made]
+        entries: list[list[int] | None] = []
+        for (name, parts), tables in zip(made, self._tables, strict=True):
+            words = [[addresses[name], address(t), shift, 0] for t, (_, shift) in zip(tables, parts, strict=True)]
+            if words:
+                words[0][3] = len(words) - 1
+            entries.append([word for entry in words for word in entry] or None)
+        self._team = team.team(lanes, self._work) if any(len(t) > 1 for t in self._tables) else None
         self._segments = list(self._grouped(entries))
         self._found: dict[str, list[tuple[HostArray, int]]] = {}
         self._starts: dict[str, int] = {}
-        whole = len(self._segments) == 1 and isinstance(self._segments[0], np.ndarray)
-        self._whole = (address(self._segments[0]), self._segments[0].size // 2) if whole else None  # type: ignore[arg-type, union-attr]
 
     def bind(self, name: str, array: HostArray) -> None:
         """Put another array of the same shape and dtype in the place of the input `name`."""
-        old, new = self._starts.get(name) or address(self.arrays[name]), address(array)
-        for table, position in self._uses(name):
-            table[position] += new - old
-        self.arrays[name], self._starts[name] = array, new
+        if self._lanes:  # else nothing is written down yet
+            old, new = self._starts.get(name) or address(self.arrays[name]), address(array)
+            for table, position in self._uses(name):
+                table[position] += new - old
+            self._starts[name] = new
+        self.arrays[name] = array
 
     def _uses(self, name: str) -> list[tuple[HostArray, int]]:
         """Where the tables hold addresses within the input `name`."""
         if name not in self._found:
             self._found[name] = [
                 (table, i)
-                for table, call in zip(self._tables, self.plan.calls, strict=True)
+                for tables, call in zip(self._tables, self.plan.calls, strict=True)
                 for i, place in self._places(call)
-                if place.buffer == name and len(table)
+                for table in tables
+                if place.buffer == name
             ]
         return self._found[name]
 
@@ -201,41 +205,57 @@ class Program:
             return [(0, call.target), (1, call.source)]
         return [(6, call.a), (8, call.b), (10, call.out)]
 
-    def _call(self, call: Kernel | Product | Copy, functions: dict[str, str]) -> tuple[str, list[int]]:
-        """The name of the function that does a call, "" if NumPy does it, and the function's table of arguments."""
+    def _call(
+        self, call: Kernel | Product | Copy, lanes: int, functions: dict[str, str]
+    ) -> tuple[str, list[tuple[list[int], int]]]:
+        """The name of the function that does a call, and for each share its table of arguments and shift of the list.
+
+        There are none where NumPy does the call.
+        """
+        if isinstance(call, Copy):
+            name, functions["copy"] = _copy_code()
+            return name, [([self._address(call.target), self._address(call.source), call.size], 0)]
         if isinstance(call, Kernel):
             code = emit(call)
             functions[code.name] = code.text
             numbers = [self.plan.scalars.index(s) for s in code.scalars]
-            return code.name, [call.rows, call.columns, *map(self._address, code.places), *numbers]
-        if isinstance(call, Copy):
-            name, text = _copy_code()
-            functions[name] = text
-            return name, [self._address(call.target), self._address(call.source), call.size]
+            parts = []
+            for share in team.shares(call, lanes):
+                places = [self._address(place) + s for place, s in zip(code.places, share.shifts, strict=True)]
+                parts.append(([share.rows, share.columns, *places, *numbers], share.list_shift))
+            return code.name, parts
         library = blas()
         if library is None:
             return "", []
-        name, text = _product_code("float" if call.dtype == "float32" else "double", library[1])
+        name, text = _product_code("float" if call.dtype == "float32" else "double", library.integer)
         functions[name] = text
+        function, flags = (
+            library.products[call.dtype],
+            [112 if t else 111 for t in (call.transpose_a, call.transpose_b)],
+        )
         lda, ldb = (call.m if call.transpose_a else call.k), (call.k if call.transpose_b else call.n)
-        flags = [112 if flag else 111 for flag in (call.transpose_a, call.transpose_b)]
-        places = [self._address(call.a), lda, self._address(call.b), ldb, self._address(call.out)]
-        return name, [library[0][call.dtype], *flags, call.m, call.n, call.k, *places]
+        parts = []
+        for m, n, (a, b, out), _ in team.shares(call, lanes):
+            places = [self._address(call.a) + a, lda, self._address(call.b) + b, ldb, self._address(call.out) + out]
+            parts.append(([function, *flags, m, n, call.k, *places, call.n], 0))
+        return name, parts
 
-    def _grouped(self, entries: Sequence[tuple[int, int] | None]) -> Iterator[HostArray | Callable[[], None]]:
-        """Runs of calls in machine code, with the products between them that NumPy does."""
+    def _grouped(self, entries: Sequence[list[int] | None]) -> Iterator[tuple[HostArray, int] | Callable[[], None]]:
+        """Runs of calls in machine code and their number, with the products between them that NumPy does."""
         run: list[int] = []
+        count = 0
         for entry, call in zip(entries, self.plan.calls, strict=True):
             if entry is not None:
                 run += entry
+                count += 1
                 continue
             if run:
-                yield np.asarray(run, dtype=np.int64)
+                yield np.asarray(run, dtype=np.int64), count
             assert isinstance(call, Product)
             yield partial(self._product, call)
-            run = []
+            run, count = [], 0
         if run:
-            yield np.asarray(run, dtype=np.int64)
+            yield np.asarray(run, dtype=np.int64), count
 
     def _address(self, place: Place) -> int:
         return address(self.arrays[place.buffer]) + place.offset
@@ -253,24 +273,36 @@ class Program:
         return raw[place.offset : place.offset + count].view(dtype).reshape(shape)
 
     def once(self) -> None:
-        """One step of a plan that has neither scalars nor a list of rows."""
-        if self._whole is not None:
-            self._replay(*self._whole, 0, 0, 0, 0, 1)
-        else:
-            self.run(np.zeros((1, 0)), np.zeros(0, np.int32), 0)
+        """One step of a plan that has neither scalars nor a list of rows, in this thread and those of the BLAS."""
+        if self._lanes != 1:
+            self._prepare(1)
+        self._repeat(np.zeros((1, 0)), None, 0, None)
 
-    def run(self, scalars: HostArray, rows: HostArray, batch: int) -> None:
+    def run(self, scalars: HostArray, rows: HostArray | None, batch: int) -> None:
         """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
-        steps, width = scalars.shape
-        at, listed = address(scalars), address(rows)
-        if self._whole is not None:
-            self._replay(*self._whole, at, width, listed, batch, steps)
+        library = blas()
+        threads = library and library.threads
+        lanes = threads.number if threads is not None else 1
+        lanes = lanes if lanes <= team.MOST else 1
+        if self._lanes != lanes:
+            self._prepare(lanes)
+        if self._team is None or threads is None:
+            self._repeat(scalars, rows, batch, None)
+            return
+        with threads.single(), self._team.called() as block:
+            self._repeat(scalars, rows, batch, address(block))
+
+    def _repeat(self, scalars: HostArray, rows: HostArray | None, batch: int, block: int | None) -> None:
+        (steps, width), at = scalars.shape, address(scalars)
+        listed = 0 if rows is None else address(rows)
+        if len(self._segments) == 1 and isinstance(segment := self._segments[0], tuple):
+            self._replay(address(segment[0]), segment[1], at, width, listed, batch, steps, block)
             return
         for step in range(steps):
             for segment in self._segments:
-                if isinstance(segment, np.ndarray):
+                if isinstance(segment, tuple):
                     place = (at + 8 * width * step, width, listed + 4 * batch * step)
-                    self._replay(address(segment), segment.size // 2, *place, batch, 1)
+                    self._replay(address(segment[0]), segment[1], *place, batch, 1, block)
                 else:
                     segment()
 

@@ -4,6 +4,7 @@ A formula is written once. From its graph come its value on any array library, i
 whatever a backend's driver makes of it.
 """
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -31,11 +32,13 @@ class Formula:
         scalars: Mapping[str, float | None],
         trace: Callable[[], Sequence[Node]],
         doc: str | None = None,
+        home: tuple[str, str] | None = None,
     ):
         self.name = self.__name__ = name
         self.arrays = tuple(arrays)
         self.scalars = dict(scalars)  # name -> value, None where the caller must give it
         self._trace = trace
+        self._home = home  # the module and the name there, where pickles find it again
         self.__doc__ = doc
 
     def __repr__(self) -> str:
@@ -48,8 +51,16 @@ class Formula:
     def __hash__(self) -> int:
         return hash((self.name, self._trace))
 
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        raise TypeError(f"the formula {self.name} holds a function and cannot be pickled; pass it by name")
+    def __deepcopy__(self, memo: Any) -> "Formula":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._home is None or getattr(_found(*self._home), "_trace", None) is not self._trace:
+            raise TypeError(
+                f"the formula {self.name} cannot be pickled: it is not a name of the module that it was written in. "
+                "Define it there, outside of functions, under the name of its function."
+            )
+        return _bound, (*self._home, self.scalars)
 
     @cached_property
     def graph(self) -> Graph:
@@ -120,7 +131,8 @@ class Formula:
         >>> leaky_relu.bind(alpha=0.2)
         leaky_relu(alpha=0.2)
         """
-        return Formula(self.name, self.arrays, self._given({**self.scalars, **scalars}), self._trace, self.__doc__)
+        return Formula(self.name, self.arrays, self._given({**self.scalars, **scalars}), self._trace, self.__doc__,
+                       self._home)  # fmt: skip
 
     @cached_property
     def _partials(self) -> dict[str, "Formula"]:
@@ -220,4 +232,21 @@ def elementwise(function: Callable[..., Any]) -> Formula:
                 raise TypeError(f"{function.__name__}: a formula returns arrays, got {type(r).__name__}")
         return [node_of(r) for r in results]
 
-    return Formula(function.__name__, arrays, scalars, trace, function.__doc__)
+    home = function.__module__, function.__qualname__
+    return Formula(function.__name__, arrays, scalars, trace, function.__doc__, home)
+
+
+def _found(module: str, name: str) -> Any:
+    """What a module holds under a dotted name, None if nothing."""
+    value: Any = importlib.import_module(module)
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    return value
+
+
+def _bound(module: str, name: str, scalars: Mapping[str, float]) -> Formula:
+    """The formula of that name as it comes out of a pickle: the object itself, unless its scalars differ."""
+    found = _found(module, name)
+    if not isinstance(found, Formula):
+        raise AttributeError(f"the module {module} has no formula {name}")
+    return found if found.scalars == scalars else found.bind(**scalars)

@@ -78,12 +78,16 @@ class Code:
 
 @dataclass(frozen=True)
 class Emitted:
-    """The code of one kernel, and what its table of arguments holds: rows, columns, places, numbers of scalars."""
+    """The code of one kernel, and what its table of arguments holds: rows, columns, places, numbers of scalars.
+
+    `numbered` says whether it numbers its elements, and so must see all of them.
+    """
 
     name: str
     text: str
     places: tuple[Place, ...]
     scalars: tuple[str, ...]
+    numbered: bool
 
 
 def emit(kernel: Kernel) -> Emitted:
@@ -117,6 +121,7 @@ class _Emitter:
         self.element: dict[TensorNode, str] = {}  # values made in the present pass over the columns
         self.r = self.c = ""
         self._present = 0  # the phase
+        self._numbered = False
 
     def emit(self) -> Emitted:
         kernel, code = self.kernel, self.code
@@ -139,7 +144,7 @@ class _Emitter:
         parameters = ", ".join(["i64 %rows", "i64 %columns", "ptr noalias %list", *pointers, *numbers])
         name = "k" + hashlib.sha256(f"{parameters}{code.text}".encode()).hexdigest()[:20]
         inner = f"define internal void @{name}.body({parameters}) #0 {{\n{code.text}\n  ret void\n}}\n"
-        return Emitted(name, inner + self._wrapper(name), tuple(self.places), tuple(self.scalars))
+        return Emitted(name, inner + self._wrapper(name), tuple(self.places), tuple(self.scalars), self._numbered)
 
     def _wrapper(self, name: str) -> str:
         """The same kernel as a function of a table of arguments, the scalars of the step and the list of rows."""
@@ -349,6 +354,7 @@ class _Emitter:
 
     def _element_number(self, node: TensorNode, offset: int) -> str:
         """The position of the present element in an array of the shape of `node`, as int32."""
+        self._numbered = True
         shape, space = matrix(node.shape), (self.kernel.rows, self.kernel.columns)
         if shape == space:
             place = self.code.new(f"add i64 {self.code.new(f'mul i64 {self.r}, %columns')}, {self.c}")

@@ -25,7 +25,7 @@ def measure(
     for start in range(0, count, batch_size):
         rows = slice(start, min(start + batch_size, count))
         y = network.compute(data.x[rows, :], raw=raw)
-        w = None if data.weights is None else data.weights[rows]
+        w = None if data.weights is None else data.weights[rows, ...]
         t = data.y[rows] if data.y.ndim == 1 else data.y[rows, :]
         part, part_weight, _ = fused.parts(contexts.of(backend), y, t, w)
         total, weight = total + part, weight + part_weight

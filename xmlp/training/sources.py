@@ -49,12 +49,12 @@ class Stream:
 
     again = False
 
-    def __init__(self, batches: Iterable[Any], trainer: "Trainer"):
+    def __init__(self, batches: Iterable[Any], trainer: "Trainer", weighting: dict[str, Any]):
         if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, dict)):
             raise TypeError(
                 f"fit takes arrays x and y, or an iterable of batches (x, y); got x of {type(batches).__name__}, no y"
             )
-        self.batches, self.trainer = batches, trainer
+        self.batches, self.trainer, self.weighting = batches, trainer, weighting
 
     def epoch(self, number: int, made: int, limit: int | None) -> Iterator[Chunk]:
         """One chunk for each batch, leaving out the first `made`."""
@@ -62,7 +62,8 @@ class Stream:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
             if i >= made:
-                yield Chunk(self.trainer._data(tuple(batch), (f"batch {i}: x", f"batch {i}: y")), None, 0, 1)
+                what = f"batch {i}: x", f"batch {i}: y"
+                yield Chunk(self.trainer._data(tuple(batch), what, **self.weighting), None, 0, 1)
 
 
 def fingerprint(rows: int, seed: int, epoch: int, shuffle: bool) -> str:

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from xmlp import initializers, losses, metrics, optimizers
 from xmlp.backends import seeds
-from xmlp.backends.host import host_array
 from xmlp.data.batches import split_rows
 from xmlp.errors import CheckpointError, unknown
 from xmlp.graph.plan import Plan
@@ -344,7 +343,8 @@ class Trainer:
         validation_data: tuple[Any, ...] | None = None,
         validation_split: float | None = None,
         sample_weight: Any = None,
-        class_weight: Mapping[int, float] | str | None = None,
+        output_weight: Any = None,
+        class_weight: Any = None,
         shuffle: bool | None = None,
         verbose: bool = False,
     ) -> History:
@@ -364,9 +364,15 @@ class Trainer:
         validation_data : (x, y) or (x, y, sample_weight), optional
         validation_split : float
             Fraction of the rows to hold out instead; default 0.
-        sample_weight : array (N,), optional
+        sample_weight : array (N,) or (N, outputs), optional
+            A weight k is the row repeated k times, 0 the row removed; (N, outputs) weighs each target by itself. A
+            target that is missing has the weight 0: NaN among reals, or what is masked in a NumPy masked array. Batch
+            normalisation counts rows, whatever they weigh.
+        output_weight : array (outputs,), optional
+            Multiplies the sample weights, of the validation data too.
         class_weight : dict of label to weight, or "balanced", optional
-            Multiplies the sample weights. "balanced" is N / (classes * count of the class).
+            Multiplies the sample weights, not of `validation_data`. "balanced" is W / (classes * W_c) with the weight W
+            of all rows and W_c of the class. For several labels a row also a list of them, one per output.
         shuffle : bool
             Default True.
         verbose : bool
@@ -390,8 +396,9 @@ class Trainer:
             raise RuntimeError("this trainer is in a fit already: wait for it to end, or use a second trainer")
         try:
             source, validation = self._begin(
-                x, y, epochs, batch_size, validation_data, validation_split, sample_weight, class_weight, shuffle
-            )
+                x, y, epochs, batch_size, validation_data, validation_split, sample_weight, shuffle,
+                {"output_weight": output_weight}, {"class_weight": class_weight},
+            )  # fmt: skip
             self._stop = False
             try:
                 self._call("on_fit_begin")
@@ -407,7 +414,8 @@ class Trainer:
 
     def _begin(
         self, x: Any, y: Any, epochs: int | None, batch_size: int | None, validation_data: Any,
-        validation_split: float | None, sample_weight: Any, class_weight: Any, shuffle: bool | None,
+        validation_split: float | None, sample_weight: Any, shuffle: bool | None, of_outputs: dict[str, Any],
+        of_classes: dict[str, Any],
     ) -> tuple[Rows | Stream, Batch | None]:  # fmt: skip
         """Check what `fit` was called with; returns where batches come from, and the validation data."""
         if epochs is None:
@@ -422,18 +430,19 @@ class Trainer:
             raise ValueError("give validation_data or validation_split, not both")
         validation = None
         if y is None and not hasattr(x, "shape"):
-            if sample_weight is not None or class_weight is not None or fit.validation_split:
+            if sample_weight is not None or of_classes["class_weight"] is not None or fit.validation_split:
                 raise ValueError(
                     "with an iterable of batches, weights come in the batches and validation_split has no rows"
                 )
-            source: Rows | Stream = Stream(x, self)
+            source: Rows | Stream = Stream(x, self, of_outputs)
         elif y is None:
             raise ValueError("fit needs y, the targets of the rows of x; only an iterable of batches goes without")
         else:
-            data, validation = self._prepared(x, y, fit.validation_split, sample_weight, class_weight)
+            data = self._data((x, y, sample_weight), ("x", "y"), **of_outputs, **of_classes)
+            data, validation = self._split(data, fit.validation_split)
             source = Rows(data, fit.batch_size, fit.shuffle, self)
         if validation_data is not None:
-            validation = self._data(validation_data, ("validation x", "validation y"))
+            validation = self._data(validation_data, ("validation x", "validation y"), **of_outputs)
         rows = source.data.x.shape[0] if isinstance(source, Rows) else 0
         if epochs is None and rows != fit.rows:
             told = [f"{n} rows to train on" if n else "an iterable of batches" for n in (fit.rows, rows)]
@@ -513,28 +522,25 @@ class Trainer:
 
     # --- measuring ----------------------------------------------------------------------------------------------------
 
-    def evaluate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int = 1024) -> dict[str, float]:
+    def evaluate(
+        self, x: Any, y: Any, *, sample_weight: Any = None, output_weight: Any = None, batch_size: int = 1024
+    ) -> dict[str, float]:
         """The loss and the metrics on data, in inference mode."""
-        return self._evaluate(self._data((x, y, sample_weight), ("x", "y")), count(batch_size, "batch_size"))
+        data = self._data((x, y, sample_weight), ("x", "y"), output_weight=output_weight)
+        return self._evaluate(data, count(batch_size, "batch_size"))
 
     def _evaluate(self, data: Batch, batch_size: int, loss: bool = True) -> dict[str, float]:
         return measure(self.network, data, batch_size, loss=self.loss, metrics=self.metrics, with_loss=loss)
 
     # --- data ---------------------------------------------------------------------------------------------------------
 
-    def _data(self, data: tuple[Any, ...], what: tuple[str, str]) -> Batch:
+    def _data(self, data: tuple[Any, ...], what: tuple[str, str], **weighting: Any) -> Batch:
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError(f"{what[0].partition(' ')[0]} data must be (x, y) or (x, y, sample_weight)")
         x, y, weights = data if len(data) == 3 else (*data, None)
-        return Batch(*self._inputs.batch(x, y, weights, self.loss, self.network.out_features, what), None)
+        return Batch(*self._inputs.batch(x, y, weights, self.loss, self.network.out_features, what, **weighting), None)
 
-    def _prepared(
-        self, x: Any, y: Any, fraction: float, sample_weight: Any, class_weight: Any
-    ) -> tuple[Batch, Batch | None]:
-        data = self._data((x, y, sample_weight), ("x", "y"))
-        if class_weight is not None:
-            weights = self._class_weights(data, class_weight)
-            data = data._replace(weights=self._inputs.weights(weights, data.x.shape[0], "class_weight"))
+    def _split(self, data: Batch, fraction: float) -> tuple[Batch, Batch | None]:
         if not fraction:
             return data, None
         train, held = split_rows(data.x.shape[0], fraction, self.seed)
@@ -545,30 +551,6 @@ class Trainer:
         index = backend.from_host(rows, "int32")
         taken = [None if a is None else backend.xp.take(a, index, axis=0) for a in data[:3]]
         return Batch(taken[0], taken[1], taken[2], None)
-
-    def _class_weights(self, data: Batch, class_weight: Mapping[int, float] | str) -> Any:
-        labels = self.network.backend.to_host(data.y)
-        if labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if labels.ndim != 1 or (labels != np.round(labels)).any():
-            raise ValueError("class_weight needs integer class labels as y; use sample_weight instead")
-        labels = labels.astype(np.int64)
-        base = (
-            np.ones(len(labels))
-            if data.weights is None
-            else self.network.backend.to_host(data.weights).astype(np.float64)
-        )
-        if class_weight == "balanced":
-            counts = np.bincount(labels, weights=base)
-            present = counts > 0
-            return base * (base.sum() / (present.sum() * np.where(present, counts, 1.0)))[labels]
-        if isinstance(class_weight, str):
-            raise ValueError(unknown("class_weight", class_weight, ("balanced",)))
-        if not isinstance(class_weight, Mapping):
-            raise TypeError(f'class_weight is a dict of label to weight or "balanced", got {class_weight!r}')
-        if missing := set(np.unique(labels).tolist()) - set(class_weight):
-            raise ValueError(f"class_weight has no weight for the label {min(missing)}")
-        return base * host_array([class_weight[k] for k in labels.tolist()], "class_weight")
 
     def _call(self, event: str) -> None:
         for callback in self.callbacks:
@@ -634,5 +616,5 @@ def _fitting_loss(network: Network, y: Any) -> str:
         return "binary_cross_entropy"
     if network.link == "softmax":
         return "softmax_cross_entropy"
-    labels = y is not None and network.out_features > 1 and host_array(y, "y").ndim == 1
+    labels = y is not None and network.out_features > 1 and np.ndim(y) == 1
     return "softmax_cross_entropy" if labels else "squared_error"

@@ -1,0 +1,424 @@
+"""What the estimators share: their settings, fitting, and the way of arrays in and out."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from xmlp import losses, metrics, optimizers
+from xmlp import weights as weighting
+from xmlp.backends import owner
+from xmlp.backends.host import host_array
+from xmlp.callbacks import EarlyStopping
+from xmlp.errors import unknown
+from xmlp.estimators import arrays
+from xmlp.estimators.protocol import CallbackSupport, fit_tasks
+from xmlp.inputs import count
+from xmlp.losses import Loss
+from xmlp.network import Network
+from xmlp.optimizers import Optimizer
+from xmlp.perceptron import mlp
+from xmlp.schedules import Cosine, OneCycle, rate
+from xmlp.training import Trainer
+
+Array = Any
+_SCHEDULES = {"cosine": Cosine, "one_cycle": OneCycle}
+_LOWER_IS_BETTER = ("loss", "mae", "rmse")
+
+
+@dataclass(repr=False, eq=False)
+class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
+    """Settings and fitting of both estimators.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int
+        Units of each hidden layer.
+    activation : str, formula, or a list of them
+        Of the hidden layers: one for all, or one for each. Any function under `xmlp.elementwise` will do.
+    dropout : float
+        Rate after each hidden layer.
+    normalization : {"batch", "layer"}, optional
+        Before the activation of each hidden layer.
+    loss : "auto", Loss, str, formula of (prediction, target), or object with fn and deriv
+    optimizer : Optimizer or str
+    learning_rate : "auto", float, schedule, "cosine" or "one_cycle"
+        "auto" is the optimizer's own. The two named schedules start from the optimizer's rate and end with `max_iter`.
+    l1 : float
+    l2 : float or "auto"
+        Penalties l1 sum |w| + l2 sum w^2; not on biases and normalisations. "auto" is 1 / (2 N), with N the weight of
+        all rows of the first call: what a normal prior of variance 1 asks for.
+    clip_norm : float, optional
+        Bound on the norm of the gradient.
+    batch_size : int or "auto"
+        "auto" is N for up to 64 rows, else N / 32, at least 32 and at most 200.
+    max_iter : int
+        Epochs of one call of `fit`.
+    shuffle : bool
+        Whether the rows take a new order in each epoch.
+    tol, n_iter_no_change : float, int
+        `fit` ends when the training loss has not fallen by more than `tol` for `n_iter_no_change` epochs; with
+        `early_stopping` when what `monitor` says has not improved for as many. `tol=None` never ends early.
+    early_stopping : bool
+        Whether to watch validation data, and to keep the parameters of the best epoch.
+    validation_fraction : float
+        What early stopping sets aside unless `fit` is given validation data; classes keep their shares.
+    monitor : "auto", str or callable
+        "loss" or a metric, see `xmlp.metrics`; "auto" is the loss. A function with the attribute
+        ``greater_is_better = False`` is minimised.
+    metrics : sequence of str or callable
+        What else to measure after each epoch, into `history_`.
+    callbacks : sequence
+        See `xmlp.callbacks`.
+    output_weight : array (outputs,), optional
+    warm_start : bool
+        Whether `fit` goes on from where it was, the optimizer's state included, with the layers, the loss, the
+        optimizer and the penalties of the first call.
+    random_state : int, RandomState or None
+        Decides initial weights, splits, the order of rows and dropout masks.
+    verbose : bool
+        Print a line per epoch.
+    backend : str or Backend, optional
+        What computes; see `xmlp.backend`. None follows X: its own library under array API dispatch, else NumPy.
+    device, dtype : str, optional
+        None follows X.
+
+    Attributes
+    ----------
+    network_ : Network
+        The network underneath.
+    history_ : History
+        All that was measured, per epoch.
+    loss_curve_, validation_curve_ : list of float
+        The training loss, and what `monitor` says of the validation data if there are any.
+    n_iter_ : int
+        Epochs made.
+    best_score_ : float or None
+        The best of `validation_curve_`.
+    n_features_in_, feature_names_in_, n_outputs_
+        Of the data. The names are there if the features came with any.
+    """
+
+    hidden_layer_sizes: Any = (100,)
+    _: KW_ONLY
+    activation: Any = "relu"
+    dropout: float = 0.0
+    normalization: str | None = None
+    loss: Any = "auto"
+    optimizer: Any = "adam"
+    learning_rate: Any = "auto"
+    l1: float = 0.0
+    l2: Any = "auto"
+    clip_norm: float | None = None
+    batch_size: Any = "auto"
+    max_iter: int = 200
+    shuffle: bool = True
+    tol: float | None = 1e-4
+    n_iter_no_change: int = 10
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    monitor: Any = "auto"
+    metrics: Any = ()
+    callbacks: Any = ()
+    output_weight: Any = None
+    warm_start: bool = False
+    random_state: Any = None
+    verbose: bool = False
+    backend: Any = None
+    device: str | None = None
+    dtype: str | None = None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        tags.non_deterministic = False
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the trainer, whose programs are bound to this process; with what it needs to go on."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        trainer = state.pop("_trainer", None)
+        if trainer is not None:
+            state["_training"] = _Training.of(trainer)
+        return state
+
+    # --- fitting ------------------------------------------------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, validation: Any = None, *, fresh: bool, partial: bool) -> None:
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        x = self._features(X, "fit", reset=fresh)
+        check_consistent_length(x, y, sample_weight)
+        targets = self._encoded(y, fresh)
+        weights = self._row_weights(sample_weight, len(targets))
+        if validation is not None:
+            validation = self._validation(validation)
+        elif self.early_stopping and not partial:
+            kept, held = self._split(targets)
+            whole = (x, targets) if weights is None else (x, targets, weights)
+            validation = tuple(arrays.rows(a, held) for a in whole)
+            x, targets, *rest = (arrays.rows(a, kept) for a in whole)
+            weights = rest[0] if rest else None
+        x, epochs = arrays.dense(x), 1 if partial else self.max_iter
+        if fresh:
+            self._begin(x, targets, weights, epochs)
+        trainer, targets = self._trainer_at_hand(), self._scaled(targets)
+        data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
+        of_fit = [*self._stopping(validation is not None), *fit_tasks(self, epochs, data, self._fitted)]
+        trainer.callbacks = [*([] if partial else of_fit), *self.callbacks]
+        size, more = self._batch_size(x.shape[0]), self._weighting()
+        given: Any = {"batch_size": size, "shuffle": self.shuffle, "sample_weight": weights}
+        source: Any = _for_network(x, trainer.network)
+        if sparse.issparse(x):
+            order = arrays.epochs_of(x.shape[0], trainer.seed, trainer.epoch, self.shuffle)
+            source = arrays.SparseBatches(x, *self._of_rows(targets, weights), size, order)
+            targets, given = None, {}
+            more.pop("class_weight", None)
+        if validation is not None:
+            watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]
+            validation = (_for_network(watched, trainer.network), self._scaled(validation[1]), *validation[2:])
+        given |= {"validation_data": validation, "verbose": bool(self.verbose), **more}
+        trainer.fit(source, targets, epochs=epochs, **given)
+        for name, value in self._fitted().items():
+            setattr(self, name, value)
+
+    def _begin(self, x: Any, targets: Any, weights: Any, epochs: int) -> None:
+        """A network and a trainer for data of this kind."""
+        self._like = arrays.empty_like(x)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        hidden = self.hidden_layer_sizes
+        hidden = list(hidden) if isinstance(hidden, Iterable) else [hidden]
+        activation = list(self.activation) if isinstance(self.activation, (list, tuple)) else self.activation
+        backend = arrays.backend_for(x, self.backend, self.device, self.dtype)
+        network = mlp(
+            [x.shape[1], *hidden, self.n_outputs_], activation, dropout=self.dropout, normalization=self.normalization,
+            backend=backend, seed=seed,
+        )  # fmt: skip
+        network.link = self._link()
+        steps = epochs * math.ceil(x.shape[0] / self._batch_size(x.shape[0]))
+        self._penalty = 0.5 / self._total(targets, weights) if self.l2 == "auto" else self.l2
+        self._trainer = self._trainer_of(network, self._optimizer(steps), seed)
+
+    def _trainer_of(self, network: Network, optimizer: Optimizer, seed: int) -> Trainer:
+        return Trainer(
+            network, loss=self._loss(), optimizer=optimizer, metrics=self._metrics(), seed=seed, l1=self.l1,
+            l2=self._penalty, clip_norm=self.clip_norm,
+        )  # fmt: skip
+
+    def _row_weights(self, sample_weight: Any, rows: int) -> Any:
+        """Checked weights (N,) or (N, outputs) on the host, or None."""
+        if sample_weight is None:
+            return None
+        host = host_array(arrays.host(sample_weight), "sample_weight")
+        return weighting.given(host, rows, self.n_outputs_ if host.ndim == 2 else 1)
+
+    def _total(self, targets: Any, weights: Any) -> float:
+        """The weight of all rows, without what is missing: how many rows there are if none has a weight."""
+        _, present = weighting.without_gaps(targets, "y", self.n_outputs_, self._loss().elementwise)
+        w = weighting.product(weights, present)
+        return float(len(targets) if w is None else w.sum() * len(w) / w.size)
+
+    def _trainer_at_hand(self) -> Trainer:
+        """The trainer; after a pickle a new one in the old state."""
+        if not hasattr(self, "_trainer"):
+            kept = self.__dict__.pop("_training")
+            self._trainer = kept.restored(self._trainer_of(kept.network, kept.optimizer, kept.seed))
+        return self._trainer
+
+    def _fitted(self) -> dict[str, Any]:
+        """The attributes that fitting sets, for the state that the trainer is in."""
+        history = self._trainer.history
+        watched, better = self._watched()
+        curve = history.get(f"val_{watched}", [])
+        known = [v for v in curve if math.isfinite(v)]
+        return {
+            "network_": self._finished(self._trainer.network),
+            "history_": history,
+            "loss_curve_": list(history["loss"]),
+            "validation_curve_": list(curve),
+            "best_score_": better(known) if known else None,
+            "n_iter_": len(history["loss"]),
+        }
+
+    def _finished(self, network: Network) -> Network:
+        """The network as users see it."""
+        return network
+
+    def _scaled(self, targets: Any) -> Any:
+        """Targets in the units that the network is trained in."""
+        return targets
+
+    def _of_rows(self, targets: Any, weights: Any) -> tuple[Any, Any]:
+        """Targets and weights that can be taken row by row: gaps and weights of classes are in the weights."""
+        elementwise, of_classes = self._loss().elementwise, self._weighting().get("class_weight")
+        y, present = weighting.without_gaps(targets, "y", self.n_outputs_, elementwise)
+        together = weighting.product(weights, present)
+        if of_classes is None:
+            return y, together
+        return y, weighting.product(together, weighting.of_classes(y, of_classes, together, elementwise))
+
+    def _optimizer(self, steps: int) -> Optimizer:
+        optimizer, wanted = optimizers.get(self.optimizer), self.learning_rate
+        if isinstance(wanted, str):
+            if wanted == "auto":
+                return optimizer
+            if wanted not in _SCHEDULES:
+                raise ValueError(unknown("learning_rate", wanted, ["auto", *_SCHEDULES]))
+            wanted = _SCHEDULES[wanted](rate(optimizer.lr, 0), total_steps=steps)
+        return replace(optimizer, lr=wanted)
+
+    def _batch_size(self, rows: int) -> int:
+        if isinstance(self.batch_size, str):
+            if self.batch_size != "auto":
+                raise ValueError(unknown("batch_size", self.batch_size, ["auto"]))
+            return rows if rows <= 64 else min(max(rows // 32, 32), 200)
+        return min(count(self.batch_size, "batch_size"), rows)
+
+    # --- what is watched ----------------------------------------------------------------------------------------------
+
+    def _watched(self) -> tuple[str, Any]:
+        """The name of what `monitor` asks for, and whether its least or its largest value is the best."""
+        if self.monitor in ("auto", "loss"):
+            return "loss", min
+        metric = metrics.get(self.monitor)
+        greater = getattr(metric.function, "greater_is_better", metric.name not in _LOWER_IS_BETTER)
+        return metric.name, max if greater else min
+
+    def _metrics(self) -> list[Any]:
+        wanted = [self.metrics] if isinstance(self.metrics, str) or callable(self.metrics) else list(self.metrics)
+        if self.monitor not in ("auto", "loss"):
+            wanted.append(self.monitor)
+        return list({metric.name: metric for metric in map(metrics.get, wanted)}.values())
+
+    def _stopping(self, validated: bool) -> list[Any]:
+        if self.tol is None:
+            return []
+        patience = count(self.n_iter_no_change, "n_iter_no_change")
+        if not (self.early_stopping and validated):
+            return [EarlyStopping("loss", patience=patience, min_delta=self.tol, mode="min", restore_best=False)]
+        name, better = self._watched()
+        return [EarlyStopping(f"val_{name}", patience=patience, mode=better.__name__)]
+
+    # --- data ---------------------------------------------------------------------------------------------------------
+
+    def _features(self, X: Any, method: str, reset: bool = False) -> Any:
+        """Checked features: of NumPy, of scipy.sparse in rows, or under dispatch of the library that they came in."""
+        if isinstance(X, np.ma.MaskedArray):
+            raise ValueError("X is a masked array; its mask would be lost. Fill it or drop the rows: X.filled(...)")
+        if not reset:
+            check_is_fitted(self)
+            arrays.check_same_kind(X, self._like, type(self).__name__, method)
+        xp = array_namespace(X) if arrays.dispatched(X) else np
+        return validate_data(self, X, accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=reset)
+
+    def _validation(self, data: Any) -> tuple[Any, ...]:
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            raise ValueError("validation_data must be (X, y) or (X, y, sample_weight)")
+        xp = array_namespace(data[0]) if arrays.dispatched(data[0]) else np
+        x = validate_data(self, data[0], accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=False)
+        check_consistent_length(x, *data[1:])
+        return x, self._encoded(data[1], False), *(self._row_weights(w, x.shape[0]) for w in data[2:])
+
+    def _split(self, targets: Any) -> tuple[Any, Any]:
+        """Numbers of the rows to train on and to watch."""
+        from sklearn.model_selection import train_test_split
+
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction!r}")
+        seed = check_random_state(self.random_state).randint(2**31 - 1)
+        kept, held = train_test_split(
+            np.arange(len(targets)), test_size=self.validation_fraction, random_state=seed,
+            stratify=self._strata(targets),
+        )  # fmt: skip
+        return np.sort(kept), np.sort(held)
+
+    def _outputs(self, X: Any, method: str, function: Any) -> Any:
+        """`function` of the features on the network's side, in the library of X."""
+        x = self._features(X, method)
+        return arrays.like(x, arrays.in_blocks(lambda part: function(_for_network(part, self.network_)), x))
+
+    def input_gradient(self, X: Any, output: int = 0) -> Any:
+        """The gradient of one of the network's outputs with respect to the features, for each row.
+
+        Parameters
+        ----------
+        X : array (N, features)
+        output : int
+            Which: of a regressor a target, of a classifier a column of the decision function.
+
+        Returns
+        -------
+        array (N, features)
+        """
+        network, k = self.network_, int(output)
+        if not 0 <= k < network.out_features:
+            raise ValueError(f"output must be one of 0 to {network.out_features - 1}, got {output!r}")
+
+        def gradient(x: Any) -> Any:
+            y, caches = network.forward(x)
+            dy = np.zeros(tuple(y.shape), network.dtype)
+            dy[:, k] = 1.0
+            return network.backward(caches, dy)[0]
+
+        return self._outputs(X, "input_gradient", gradient)
+
+    # --- what the two estimators say ----------------------------------------------------------------------------------
+
+    def _encoded(self, y: Any, fresh: bool) -> Any:
+        """Targets as the loss takes them, on the host; their gaps are still masked or NaN."""
+        raise NotImplementedError
+
+    def _loss(self) -> Loss:
+        raise NotImplementedError
+
+    def _link(self) -> str:
+        return "identity"
+
+    def _strata(self, targets: Any) -> Any:
+        """What the two parts of a split should have equal shares of."""
+        return None
+
+    def _weighting(self) -> dict[str, Any]:
+        """Keywords of `Trainer.fit` that weigh outputs and classes."""
+        return {"output_weight": self.output_weight}
+
+
+def _for_network(x: Any, network: Network) -> Any:
+    """Features as the network takes them: device arrays of its own, else on the host."""
+    backend = network.backend
+    if owner(x) != backend.name or backend.name == "numpy" or backend.device_of(x) != str(backend.device):
+        return arrays.host(x)
+    return array_namespace(x).astype(x, backend.float_dtype)
+
+
+class _Training:
+    """What a trainer needs to go on in another process."""
+
+    def __init__(self, network: Network, optimizer: Optimizer, seed: int, slots: Any, counts: Any, history: Any):
+        self.network, self.optimizer, self.seed = network, optimizer, seed
+        self.slots, self.counts, self.history = slots, counts, history
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> "_Training":
+        slots = {name: trainer.network.backend.to_host(a) for name, a in trainer._slots.items()}
+        counts = trainer.steps, trainer.epoch, trainer.lr_scale
+        return cls(trainer.network, trainer.optimizer, trainer.seed, slots, counts, trainer.history)
+
+    def restored(self, trainer: Trainer) -> Trainer:
+        backend = trainer.network.backend
+        trainer._slots = {name: backend.from_host(np.array(a)) for name, a in self.slots.items()}
+        (trainer.steps, trainer.epoch, trainer.lr_scale), trainer.history = self.counts, self.history
+        return trainer
+
+
+def loss_named(loss: Any, default: Loss) -> Loss:
+    """The loss that was asked for, "auto" being the default."""
+    return default if isinstance(loss, str) and loss == "auto" else losses.get(loss)

@@ -1,0 +1,222 @@
+"""The classifier: two classes, several, or several labels a row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.validation import column_or_1d
+
+from xmlp.estimators import arrays
+from xmlp.estimators.base import BaseMLP, loss_named
+from xmlp.estimators.protocol import with_callbacks
+from xmlp.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+
+Array = Any
+
+
+@dataclass(repr=False, eq=False)
+class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
+    """A multilayer perceptron that predicts classes, on scikit-learn's protocol.
+
+    Two classes have one output with a sigmoid, several classes a softmax, several labels a row (a matrix of 0 and 1) an
+    output with a sigmoid each. Labels that are missing have the weight 0: masked in a NumPy masked array, or NaN in a
+    matrix.
+
+    Parameters
+    ----------
+    class_weight : dict of label to weight, "balanced", or a list of those, optional
+        Labels that a dict leaves out have the weight 1. Several labels a row take a list, one for each output, or one
+        for all.
+    **others
+        Those of `xmlp.estimators.base.BaseMLP`: `hidden_layer_sizes`, `activation`, `dropout`, `optimizer`, ...
+
+    Attributes
+    ----------
+    classes_ : array (classes,)
+        The labels; of several labels a row their numbers.
+
+    Examples
+    --------
+    >>> import xmlp
+    >>> data = xmlp.data.load("digits")
+    >>> model = xmlp.MLPClassifier((32,), max_iter=20, random_state=0).fit(data.x_train / 16, data.y_train)
+    >>> float(model.score(data.x_test / 16, data.y_test)) > 0.9
+    True
+    """
+
+    class_weight: Any = None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> "MLPClassifier":
+        """Train.
+
+        Parameters
+        ----------
+        X : array (N, features), data frame, or sparse matrix
+        y : array (N,) of labels, or (N, outputs) of 0 and 1
+        sample_weight : array (N,), optional
+            For several labels a row also (N, outputs).
+        validation_data : (X, y) or (X, y, sample_weight), optional
+            Measured after each epoch, into `validation_curve_`.
+        """
+        fresh = not (self.warm_start and hasattr(self, "network_"))
+        self._fit(X, y, sample_weight, validation_data, fresh=fresh, partial=False)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "MLPClassifier":
+        """One pass over these rows, from where the network and the optimizer are.
+
+        Parameters
+        ----------
+        classes : array, optional
+            All labels that will ever occur; needed in the first call, unless the rows have several labels.
+        """
+        fresh = not hasattr(self, "network_")
+        if self.class_weight == "balanced":
+            raise ValueError('class_weight="balanced" needs all rows at once: give partial_fit the weights as a dict')
+        if fresh and classes is None and np.ndim(y) < 2:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        if classes is not None:
+            if not fresh and not np.array_equal(np.sort(np.asarray(classes)), self.classes_):
+                raise ValueError(f"the classes are {self.classes_}, those of the first call; got {classes}")
+            self._known = unique_labels(arrays.host(classes))
+        self._fit(X, y, sample_weight, fresh=fresh, partial=True)
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Labels (N,), or (N, outputs) of 0 and 1; with the thresholds of the network, if it has any."""
+        found = arrays.host(self._outputs(X, "predict", self._decided))
+        labels = found if self._task == "multilabel" else self.classes_[found]
+        return arrays.like(X, labels) if labels.dtype.kind in "biuf" else labels
+
+    def _decided(self, x: Any) -> Array:
+        """Numbers of classes (N,), or 0 and 1 for each of several labels."""
+        if self._task == "multiclass":
+            return arrays.host(self.network_.predict(x)).argmax(axis=1)
+        if self.network_.thresholds is not None:
+            return arrays.host(self.network_.predict_label(x)).astype(np.int64)
+        found = (arrays.host(self.network_.predict(x)) > 0).astype(np.int64)
+        return found[:, 0] if self._task == "binary" else found
+
+    def decision_function(self, X: Any) -> Array:
+        """The raw outputs: (N,) for two classes, else (N, outputs)."""
+        z = self._outputs(X, "decision_function", lambda x: self.network_.predict(x))
+        return z[:, 0] if self._task == "binary" else z
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (N, classes), or (N, outputs) of each label; after `network_.calibrate` the calibrated ones."""
+        return self._outputs(X, "predict_proba", lambda x: np.exp(self._log_probabilities(x)))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithms of `predict_proba`, exact where those round to 0 or 1."""
+        return self._outputs(X, "predict_log_proba", self._log_probabilities)
+
+    def _log_probabilities(self, x: Any) -> Array:
+        z = arrays.host(self.network_.predict(x)) / np.asarray(self.network_.temperature, self.network_.dtype)
+        if self._task == "binary":
+            z = np.concatenate([-z, z], axis=1)
+        if self.network_.link == "sigmoid":
+            log_p = -np.logaddexp(np.zeros((), z.dtype), -z)
+            if self._task != "multiclass":
+                return log_p
+            z = log_p  # one output by itself for each class: as shares of their sum
+        return z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+
+    # --- targets ------------------------------------------------------------------------------------------------------
+
+    def _encoded(self, y: Any, fresh: bool) -> Any:
+        if sparse.issparse(y):
+            y = y.toarray()
+        y = arrays.host(y)
+        y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
+        missing = _missing(y)
+        filled = np.ma.getdata(y)
+        if missing.any():
+            if missing.all():
+                raise ValueError("Input y contains no label: every one of them is missing")
+            filled = np.where(missing, filled[~missing][0], filled)
+        if fresh:
+            self._set_task(filled)
+        if self._task == "multilabel":
+            if filled.ndim != 2 or filled.shape[1] != self.n_outputs_:
+                raise ValueError(f"y must be (N, {self.n_outputs_}), labels of 0 and 1, got the shape {filled.shape}")
+            return np.where(missing, np.nan, filled)
+        labels = column_or_1d(filled, warn=True)
+        encoded = np.minimum(np.searchsorted(self.classes_, labels), len(self.classes_) - 1)
+        if (strange := self.classes_[encoded] != labels).any():
+            raise ValueError(
+                f"y holds the label {labels[strange].tolist()[0]!r}; the classes are {self.classes_.tolist()}"
+            )
+        targets = encoded
+        if not isinstance(self._loss(), SoftmaxCrossEntropy):
+            targets = encoded[:, None] if self._task == "binary" else np.eye(len(self.classes_))[encoded]
+        if not missing.any():
+            return targets
+        gaps = missing.reshape(-1, *[1] * (targets.ndim - 1))
+        return np.ma.masked_array(targets, np.broadcast_to(gaps, targets.shape))
+
+    def _set_task(self, y: Any) -> None:
+        """What kind of labels there are, and which."""
+        check_classification_targets(y)
+        kind = type_of_target(y)
+        if kind == "multilabel-indicator" or (y.ndim == 2 and y.shape[1] > 1 and set(np.unique(y)) <= {0, 1}):
+            self._task, self.n_outputs_ = "multilabel", y.shape[1]
+            self.classes_ = np.arange(self.n_outputs_)
+            return
+        if kind == "multiclass-multioutput":
+            raise ValueError("y has several columns of classes; give one column, or labels of 0 and 1")
+        known = self.__dict__.pop("_known", None)
+        self.classes_ = np.unique(column_or_1d(y)) if known is None else known
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has one class only, {self.classes_.tolist()[0]!r}; at least 2 classes are needed")
+        self._task = "binary" if len(self.classes_) == 2 else "multiclass"
+        self.n_outputs_ = 1 if self._task == "binary" else len(self.classes_)
+
+    def _loss(self) -> Loss:
+        return loss_named(self.loss, SoftmaxCrossEntropy() if self._task == "multiclass" else BinaryCrossEntropy())
+
+    def _link(self) -> str:
+        return "softmax" if self._task == "multiclass" else "sigmoid"
+
+    def _strata(self, targets: Any) -> Any:
+        if self._task == "multilabel":
+            return None
+        y = np.ma.getdata(targets)
+        y = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+        return y if np.bincount(y).min() > 1 else None
+
+    def _weighting(self) -> dict[str, Any]:
+        return {"output_weight": self.output_weight, "class_weight": self._class_weights()}
+
+    def _class_weights(self) -> Any:
+        """`class_weight` by the numbers of the classes."""
+        given = self.class_weight
+        if self._task == "multilabel" and isinstance(given, (list, tuple)):
+            return [_of_labels(w, [0, 1]) for w in given]
+        return _of_labels(given, [0, 1] if self._task == "multilabel" else self.classes_.tolist())
+
+
+def _of_labels(given: Any, labels: list[Any]) -> Any:
+    """Weights by the number of the label; one that is not given is 1."""
+    if not isinstance(given, Mapping):
+        return given
+    if strange := set(given) - set(labels):
+        raise ValueError(f"class_weight has the label {min(strange, key=str)!r}; the classes are {labels}")
+    return {i: given.get(label, 1.0) for i, label in enumerate(labels)}
+
+
+def _missing(y: Any) -> Any:
+    """Where labels are masked, or NaN in a matrix."""
+    missing = np.array(np.ma.getmaskarray(y))
+    if y.ndim == 2 and y.dtype.kind == "f" and y.shape[1] > 1:
+        missing = missing | np.isnan(np.ma.getdata(y))
+    return missing

@@ -1,0 +1,135 @@
+"""Weights of examples, outputs and classes, and targets that are missing: one array of weights, made on the host.
+
+A weight k is the row repeated k times, a weight 0 the row removed, a missing target the weight 0. An array (N,) weighs
+examples; (N, outputs) weighs each target by itself, and the weight of an example is then the mean over its outputs.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xmlp.backends.host import check_finite, host_array
+from xmlp.errors import unknown
+
+HostArray = np.ndarray[Any, Any]
+
+
+def without_gaps(y: Any, what: str, outputs: int, elementwise: bool) -> tuple[HostArray, HostArray | None]:
+    """Targets whose gaps are filled with a target that is there, and 1 where they were known, 0 where not.
+
+    Gaps are masked elements, and NaN among real targets. The second result is None if there are none.
+
+    >>> import numpy as np
+    >>> without_gaps([[1.0, np.nan], [3.0, 4.0]], "y", 2, True)[1].tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
+    masked = isinstance(y, np.ma.MaskedArray)
+    host = host_array(np.ma.getdata(y) if masked else y, what)
+    missing: Any = np.array(np.ma.getmaskarray(y)) if masked else np.zeros(host.shape, bool)
+    if host.dtype.kind == "f" and (host.ndim == 2 or outputs == 1):  # NaN is no class label
+        missing = missing | np.isnan(host)
+    if not missing.any():
+        return host, None
+    if missing.all():
+        raise ValueError(f"{what}: every target is missing, so each weight is zero: nothing would be learnt")
+    if host.ndim == 1 or elementwise:
+        return np.where(missing, host[~missing][0], host), 1.0 - missing
+    rows = missing.any(axis=1)
+    if (missing.all(axis=1) != rows).any() or rows.all():
+        at = int((missing.all(axis=1) != rows).argmax())
+        raise ValueError(
+            f"{what}: only some of the targets in row {at} are missing, and this loss does not take its outputs one "
+            "by one. Leave out whole rows, or use one of the elementwise losses."
+        )
+    return np.where(rows[:, None], host[~rows][0], host), 1.0 - rows
+
+
+def given(value: HostArray, rows: int, outputs: int, what: str = "sample_weight") -> HostArray:
+    """Check weights (N,) or (N, outputs)."""
+    if value.shape not in ((rows,), (rows, outputs)):
+        shapes = f"({rows},), one number per row of x" + (f", or ({rows}, {outputs})" if outputs > 1 else "")
+        raise ValueError(f"{what} must be {shapes}, got the shape {value.shape}")
+    _check(value, what)
+    if value.max() == 0:
+        raise ValueError(f"{what} is zero for every row: nothing would be learnt")
+    return value
+
+
+def of_outputs(value: Any, outputs: int) -> HostArray:
+    """Check weights (outputs,)."""
+    host = host_array(value, "output_weight")
+    if host.shape != (outputs,):
+        raise ValueError(f"output_weight must be ({outputs},), one number per output, got the shape {host.shape}")
+    _check(host, "output_weight")
+    return host[None, :]
+
+
+def _check(value: HostArray, what: str) -> None:
+    check_finite(value, what)
+    if value.min() < 0:
+        row = int(value.reshape(len(value), -1).min(axis=1).argmin())
+        raise ValueError(f"{what} must not be negative, got {value.min()} in row {row}")
+
+
+def product(*factors: HostArray | None) -> HostArray | None:
+    """The product of weights (N,), (N, outputs) and (1, outputs); None stands for 1."""
+    result: HostArray | None = None
+    for factor in factors:
+        if factor is None:
+            continue
+        if result is None:
+            result = factor.astype(np.float64)
+        elif result.ndim == factor.ndim:
+            result = result * factor
+        else:
+            narrow, wide = sorted((result, factor), key=lambda a: a.ndim)
+            result = narrow[:, None] * wide
+    return result
+
+
+def of_classes(labels: HostArray, class_weight: Any, base: HostArray | None, several: bool) -> HostArray:
+    """The weight of each label (N,), or of each of several labels a row (N, outputs).
+
+    Parameters
+    ----------
+    labels : array (N,) or (N, outputs)
+    class_weight : dict of label to weight, or "balanced"
+        Several labels a row take a list of them, one per output, or one for all. "balanced" is
+        W / (classes * W_c), W being the weight of all rows and W_c that of the class.
+    base : array (N,) or (N, outputs), optional
+        The weights of the rows, which balance the classes.
+    several : bool
+        Whether a row may have several labels, or a matrix is rather one-hot.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if (labels.ndim == 2 and not several) or (labels != np.round(labels)).any():
+        raise ValueError("class_weight needs integer class labels as y; use sample_weight instead")
+    labels = labels.astype(np.int64)
+    if labels.ndim == 1:
+        return _of_labels(labels, class_weight, np.ones(len(labels)) if base is None else base)
+    outputs = labels.shape[1]
+    if isinstance(class_weight, (str, Mapping)):
+        class_weight = [class_weight] * outputs
+    if not isinstance(class_weight, (list, tuple)) or len(class_weight) != outputs:
+        raise TypeError(f'class_weight for {outputs} outputs is "balanced", a dict, or a list of {outputs} of them')
+    base = np.ones(labels.shape) if base is None else np.broadcast_to(base.reshape(len(base), -1), labels.shape)
+    return np.stack([_of_labels(labels[:, k], class_weight[k], base[:, k]) for k in range(outputs)], axis=1)
+
+
+def _of_labels(labels: HostArray, class_weight: Any, base: HostArray) -> HostArray:
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        counts = np.bincount(labels, weights=base)
+        present = counts > 0
+        factors = base.sum() / (max(present.sum(), 1) * np.where(present, counts, 1.0))
+        return np.asarray(factors[labels])
+    if isinstance(class_weight, str):
+        raise ValueError(unknown("class_weight", class_weight, ("balanced",)))
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(f'class_weight is a dict of label to weight or "balanced", got {class_weight!r}')
+    if missing := set(np.unique(labels).tolist()) - set(class_weight):
+        raise ValueError(f"class_weight has no weight for the label {min(missing)}")
+    weights = host_array([class_weight[k] for k in labels.tolist()], "class_weight")
+    _check(weights, "class_weight")
+    return weights
