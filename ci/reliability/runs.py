@@ -132,10 +132,11 @@ for line in sys.stdin:
             main(job["args"])
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
-        except BaseException:
+        except BaseException as error:
             import traceback
-            traceback.print_exc()
-            code = 99
+            own = isinstance(error, KeyboardInterrupt) and error.__traceback__.tb_next is None  # outside the command
+            code = 130 if own else 99
+            own or traceback.print_exc()
         sys.stdout.flush()
         os._exit(code)
     print(child, flush=True)

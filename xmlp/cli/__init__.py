@@ -62,7 +62,7 @@ class Commands(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(*args, **{**settings, "standalone_mode": False})
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):  # the latter before or after what click guards
             click.echo("interrupted", err=True)
             code = 130
         except _MISTAKES as error:
