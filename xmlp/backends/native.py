@@ -156,6 +156,7 @@ class Program:
         self.arrays["work"] = _aligned(plan.work_bytes)
         self.arrays["held"] = _aligned(plan.held_bytes)
         self._lanes = 0
+        self._once: Any = None  # the arguments of one step, where it is one call
 
     def _prepare(self, lanes: int) -> None:
         """Write the calls down for a number of threads."""
@@ -276,7 +277,12 @@ class Program:
         """One step of a plan that has neither scalars nor a list of rows, in this thread and those of the BLAS."""
         if self._lanes != 1:
             self._prepare(1)
-        self._repeat(np.zeros((1, 0)), None, 0, None)
+            if len(self._segments) == 1 and isinstance(only := self._segments[0], tuple):
+                self._once = address(only[0]), only[1], 0, 0, 0, 0, 1, None
+        if self._once is not None:
+            self._replay(*self._once)
+        else:
+            self._repeat(np.zeros((1, 0)), None, 0, None)
 
     def run(self, scalars: HostArray, rows: HostArray | None, batch: int) -> None:
         """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
