@@ -1,16 +1,18 @@
-"""Rules that the mathematics must keep, checked on the syntax tree.
+"""Rules that the mathematics must keep, and one that the whole package must keep, checked on the syntax tree.
 
     python ci/lint.py [FILE ...]
 
 Layers, losses, optimizers, activations, the network and the step speak the Array API standard and nothing else; at
 the boundary (`inputs.py`, `backends/`, `data/`) NumPy may be met. Each rule has a name; `# lint: allow RULE - reason`
 on the line excuses it. With no files, the package is checked.
+
+The rule for all files is `unsafe`: nothing that turns data into code may be called or imported, anywhere.
 """
 
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +62,28 @@ ARRAY_METHODS = frozenset(
 METHOD_OWNERS = {"xp", "self", "cls", "kw", "data", "values", "config", "custom", "known", "np", "activations", "given"}
 
 
+# what turns data into code, or has done so in other libraries
+UNSAFE_MODULES = {
+    "pickle",
+    "cPickle",
+    "marshal",
+    "shelve",
+    "yaml",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "jsonpickle",
+    "code",
+}
+UNSAFE_CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
+UNSAFE_ATTRIBUTES = {
+    ("os", "system"), ("os", "popen"), ("subprocess", "getoutput"), ("subprocess", "getstatusoutput"),
+    ("tempfile", "mktemp"), ("builtins", "eval"), ("builtins", "exec"), ("np", "load"), ("np", "fromregex"),
+    ("torch", "load"), ("importlib", "exec_module"),
+}  # fmt: skip
+UNSAFE_KEYWORDS = {"allow_pickle", "shell"}
+
+
 class Finding(NamedTuple):
     path: str
     line: int
@@ -72,9 +96,18 @@ class Finding(NamedTuple):
 
 def check(source: str, path: str) -> list[Finding]:
     """The findings in one file of the mathematics."""
+    return _found(source, path, _findings)
+
+
+def check_safety(source: str, path: str) -> list[Finding]:
+    """What could turn data into code, in any file."""
+    return _found(source, path, _unsafe)
+
+
+def _found(source: str, path: str, rules: Callable[[ast.AST], Iterator[tuple[int, str, str]]]) -> list[Finding]:
     tree = ast.parse(source)
     allowed = {i: re.findall(r"lint: allow (\w+)", line) for i, line in enumerate(source.splitlines(), 1)}
-    found = (f for node in ast.walk(tree) for f in _findings(node))
+    found = (f for node in ast.walk(tree) for f in rules(node))
     return [Finding(path, line, rule, text) for line, rule, text in found if rule not in allowed.get(line, [])]
 
 
@@ -94,6 +127,25 @@ def _findings(node: ast.AST) -> Iterator[tuple[int, str, str]]:
         yield from _call(node)
     elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Compare):
         yield node.lineno, "mask", "boolean indexing; use where"
+
+
+def _unsafe(node: ast.AST) -> Iterator[tuple[int, str, str]]:
+    names = []
+    if isinstance(node, ast.Import):
+        names = [name.name for name in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        names = [node.module or "", *(f"{node.module}.{name.name}" for name in node.names)]
+    elif isinstance(node, ast.Name) and node.id in UNSAFE_CALLS:
+        yield node.lineno, "unsafe", f"{node.id} turns data into code"
+    elif isinstance(node, ast.Attribute):
+        owner = node.value.id if isinstance(node.value, ast.Name) else ""
+        if (owner, node.attr) in UNSAFE_ATTRIBUTES:
+            yield node.lineno, "unsafe", f"{owner}.{node.attr} runs or reads what it is given as code"
+    elif isinstance(node, ast.keyword) and node.arg in UNSAFE_KEYWORDS and ast.unparse(node.value) != "False":
+        yield node.value.lineno, "unsafe", f"{node.arg} is not False"
+    for name in names:
+        if name.partition(".")[0] in UNSAFE_MODULES or tuple(name.rsplit(".", 1)) in UNSAFE_ATTRIBUTES:
+            yield node.lineno, "unsafe", f"imports {name}, which turns data into code"
 
 
 def _call(node: ast.Call) -> Iterator[tuple[int, str, str]]:
@@ -133,8 +185,10 @@ def files() -> list[Path]:
 def main() -> int:
     paths = [Path(p) for p in sys.argv[1:]] or files()
     findings = [f for p in paths for f in check(p.read_text(encoding="utf-8"), str(p))]
+    everywhere = paths if sys.argv[1:] else sorted(PACKAGE.rglob("*.py"))
+    findings += [f for p in everywhere for f in check_safety(p.read_text(encoding="utf-8"), str(p))]
     print(*findings, sep="\n" if findings else "")
-    print(f"{len(findings)} findings in {len(paths)} files of the mathematics")
+    print(f"{len(findings)} findings in {len(everywhere)} files, {len(paths)} of them of the mathematics")
     return bool(findings)
 
 

@@ -86,16 +86,6 @@ def test_array_libraries_stay_where_they_belong(path):
         assert {n.partition(".")[0] for n in imports(path)} & LIBRARIES == set()
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_nothing_can_execute_what_a_file_says(path):
-    source = path.read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    called = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-    assert called & {"eval", "exec", "__import__", "compile"} == set()
-    assert {n.partition(".")[0] for n in imports(path)} & {"pickle", "marshal", "shelve", "yaml"} == set()
-    assert "allow_pickle=True" not in source
-
-
 def run(code):
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 

@@ -45,6 +45,18 @@ def test_derivative_of_an_activation(name: str) -> None:
     check(goal, error(through_output, derivative(record.f, x)), f"{name}, pullback")
 
 
+@elementwise
+def power(xp, base, exponent):  # type: ignore[no-untyped-def]
+    return base**exponent
+
+
+def test_derivative_of_a_power_by_base_and_by_exponent() -> None:
+    base, exponent = np.meshgrid(np.linspace(0.2, 3.0, 15), np.linspace(-2.5, 2.5, 11))
+    goal = "derivative of a formula, to complex step"
+    check(goal, error(power.derivative(base, exponent), derivative(lambda b: b**exponent, base)), "base")
+    check(goal, error(power.partial("exponent")(base, exponent), derivative(lambda e: base**e, exponent)), "exponent")
+
+
 @pytest.mark.parametrize("name", LOSS_FORMULAS)
 def test_derivative_of_a_loss(name: str) -> None:
     record = LOSS_DB[name]

@@ -91,6 +91,24 @@ def test_gradient_is_that_of_the_complex_step(layers: str, loss: str, rng: np.ra
                 check(goal, relative(a, b), f"{case}: {what}")
 
 
+@pytest.mark.parametrize("summed", [False, True], ids=["terms", "one loss per example"])
+def test_gradient_of_a_loss_of_ones_own_is_that_of_central_differences(summed: bool, rng: np.random.Generator) -> None:
+    class Quartic:
+        def fn(self, predictions: Any, targets: Any) -> Any:
+            terms = (predictions - targets) ** 4
+            return np.sum(terms, axis=1) if summed else terms
+
+        def deriv(self, predictions: Any, targets: Any) -> Any:
+            return 4 * (predictions - targets) ** 3
+
+    network, x, y = network_of("Dense", "tanh"), rng.normal(size=(N, FEATURES)), rng.normal(size=(N, OUTPUTS))
+    found = xmlp.testing.check_gradients(network, x, y, Quartic(), sample_weight=WEIGHTS)
+    check("gradient, float64, to central differences", found.max_error, f"quartic, {summed}")
+    value = network.value_and_grad(x, y, Quartic(), sample_weight=WEIGHTS)[0]
+    terms = ((network.predict(x) - y) ** 4).sum(axis=1)
+    assert float(value) == pytest.approx((terms * WEIGHTS).sum() / WEIGHTS.sum(), rel=1e-12)
+
+
 @pytest.mark.parametrize("layers", LAYER_DB)
 def test_gradient_is_that_of_central_differences(layers: str, rng: np.random.Generator) -> None:
     """Along random directions of x and theta, for the fake loss sum(y dy)."""

@@ -34,6 +34,33 @@ def test_a_planted_fault_is_found(rule, line):
     assert rule in {f.rule for f in findings}
 
 
+UNSAFE = (
+    "import pickle", "from marshal import loads", "import numpy, yaml", "x = eval(text)", "exec(text)", "f = compile",
+    "m = __import__(name)", "os.system(text)", "from os import system", "a = np.load(path, allow_pickle=True)",
+    "a = np.load(path)", "subprocess.run(text, shell=True)", "subprocess.run(text, shell=wanted)",
+    "p = tempfile.mktemp()", "import joblib", "import dill as d",
+)  # fmt: skip
+
+
+def test_nothing_in_the_package_turns_data_into_code():
+    """Reliability row C10."""
+    paths = sorted(lint.PACKAGE.rglob("*.py"))
+    assert [f for path in paths for f in lint.check_safety(path.read_text(encoding="utf-8"), path.name)] == []
+    assert len(paths) > 50
+
+
+@pytest.mark.parametrize("line", UNSAFE)
+def test_what_turns_data_into_code_is_found(line):
+    source = (ROOT / "xmlp" / "files.py").read_text(encoding="utf-8")
+    (finding, *_) = lint.check_safety(f"{source}\n\ndef fault(text, name, path, wanted):\n    {line}\n", "files.py")
+    assert finding.rule == "unsafe"
+
+
+def test_harmless_neighbours_are_not_taken_for_that():
+    for line in ("re.compile(x)", "a.load(path)", "run(x, shell=False)", "import encodings", "model.eval"):
+        assert lint.check_safety(line, "x.py") == [], line
+
+
 def test_a_finding_can_be_excused_by_name_and_only_by_its_own():
     assert lint.check("y = xp.clip(x, 0, 1)  # lint: allow banned - shown here", "x.py") == []
     assert len(lint.check("y = xp.clip(x, 0, 1)  # lint: allow method - shown here", "x.py")) == 1

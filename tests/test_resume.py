@@ -246,7 +246,7 @@ def test_by_time_and_at_a_stop(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, *pieces: bytes, **kw: Any) -> None:
         raise OSError(28, "No space left on device", str(path))
 
     warned, strict = trainer(callbacks=[Checkpoint(tmp_path)]), Checkpoint(tmp_path / "b", on_error="raise")

@@ -26,8 +26,10 @@ _HOMES = {
     "Network": "xmlp.network",
     "TraceError": "xmlp.graph",
     "Trainer": "xmlp.training",
+    "OutOfMemoryError": "xmlp.errors",
     "available_backends": "xmlp.backends",
     "backend": "xmlp.backends",
+    "deterministic": "xmlp.backends.threads",
     "elementwise": "xmlp.graph",
     "load": "xmlp.network",
     "mlp": "xmlp.perceptron",
@@ -39,9 +41,9 @@ _MODULES = (
 
 __all__ = [
     "BackendError", "CheckpointError", "DataError", "DeviceMemoryError", "DivergenceError", "History", "MLPClassifier",
-    "MLPRegressor", "Network", "TraceError", "Trainer", "activations", "available_backends", "backend", "callbacks",
-    "data", "elementwise", "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules",
-    "testing", "verify",
+    "MLPRegressor", "Network", "OutOfMemoryError", "TraceError", "Trainer", "activations", "available_backends",
+    "backend", "callbacks", "data", "deterministic", "elementwise", "initializers", "layers", "load", "losses",
+    "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -59,7 +61,15 @@ if TYPE_CHECKING:
         verify,
     )
     from xmlp.backends import available_backends, backend
-    from xmlp.errors import BackendError, CheckpointError, DataError, DeviceMemoryError, DivergenceError
+    from xmlp.backends.threads import deterministic
+    from xmlp.errors import (
+        BackendError,
+        CheckpointError,
+        DataError,
+        DeviceMemoryError,
+        DivergenceError,
+        OutOfMemoryError,
+    )
     from xmlp.estimators import MLPClassifier, MLPRegressor
     from xmlp.graph import TraceError, elementwise
     from xmlp.network import Network, load

@@ -12,16 +12,34 @@ class BackendError(RuntimeError):
     """A backend cannot be used here: its library, device or precision is missing. The message names the remedy."""
 
 
-class DeviceMemoryError(BackendError):
-    """A device has too little memory. The message says what was needed, what was free, and what would fit."""
-
-
 class DataError(ValueError):
     """A data file is not what it claims to be. The message names the file and, where there is one, the line."""
 
 
 class CheckpointError(ValueError):
     """A model or checkpoint file cannot be read or does not fit. Nothing has been changed."""
+
+
+class OutOfMemoryError(MemoryError):
+    """Something does not fit in memory. The message says what was needed, what is free and what would fit.
+
+    Attributes
+    ----------
+    needed, free : int or None
+        Bytes; None where it is not known.
+    """
+
+    def __init__(self, message: str, needed: int | None = None, free: int | None = None):
+        super().__init__(message, needed, free)
+        self.needed = needed
+        self.free = free
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class DeviceMemoryError(OutOfMemoryError, BackendError):
+    """The same of the memory of a device."""
 
 
 class DivergenceError(ArithmeticError):

@@ -11,9 +11,9 @@ import xmlp.context as contexts
 from xmlp import configs, decisions, files
 from xmlp import losses as loss_functions
 from xmlp.activations import identity, sigmoid, softmax
-from xmlp.backends import Backend, seeds
+from xmlp.backends import Backend, memory, seeds
 from xmlp.backends import backend as backend_named
-from xmlp.errors import CheckpointError, DeviceMemoryError
+from xmlp.errors import CheckpointError, DeviceMemoryError, OutOfMemoryError
 from xmlp.inputs import Inputs, count
 from xmlp.layers import (
     Activation,
@@ -96,8 +96,17 @@ class Network:
         seed: int = 0,
     ):
         self._describe(layers, in_features, backend_named(backend, dtype=dtype), seed)
-        self._theta = self.backend.from_host(self.layout.initial(self.seed))
-        self._stats = self.backend.from_host(self._stats_layout.initial(self.seed))
+        try:
+            self._theta = self.backend.from_host(self.layout.initial(self.seed))
+            self._stats = self.backend.from_host(self._stats_layout.initial(self.seed))
+        except MemoryError as error:
+            needed, free = 8 * self.layout.size, memory.free()  # they are drawn in double precision
+            raise OutOfMemoryError(
+                f"{self.layout.size} parameters need {memory.shown(needed)}, {memory.shown(free)} is free: "
+                "use smaller layers",
+                needed,
+                free,
+            ) from error
 
     def _describe(self, layers: Sequence[Layer | str], in_features: int, backend: Backend, seed: int) -> None:
         """Everything but the vectors: nothing here takes memory in proportion to the sizes of the layers."""

@@ -10,6 +10,7 @@ from xmlp.graph.tensor import PlanError, Tensor, Tracer, TracingBackend
 
 Array = Any
 _KEPT = 8  # programs per thread; each has a work buffer
+_COPIED = 1 << 15  # bytes of an input that is copied into the program's own
 
 
 class Predictor:
@@ -41,6 +42,10 @@ class Predictor:
         program = programs[key]
         if program is None:
             return None
+        if x.nbytes <= _COPIED:  # cheaper than to bind
+            program.arrays["x"][...] = x
+            program.once()
+            return self._backend.copy(program.arrays["y"])
         y = self._backend.empty(program.arrays["y"].shape)
         program.bind("x", x)
         program.bind("y", y)
@@ -52,6 +57,7 @@ class Predictor:
             made, shape = self._plan(theta, stats, x)
         except (PlanError, TypeError):
             return None
+        x = self._backend.copy(x) if x.nbytes <= _COPIED else x
         arrays = {"theta": theta, "stats": stats, "x": x, "y": self._backend.empty(shape)}
         return self._backend.program(made, arrays)
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import sys
 
 import pytest
@@ -89,7 +90,7 @@ CASES = {
     "no model named": (("evaluate",), "Missing argument 'MODEL'"),
     "no such model": (("evaluate", "nope.safetensors"), "No such file or directory: nope.safetensors"),
     "text as a model": (("evaluate", "good.csv"), "good.csv is not a safetensors file or is damaged"),
-    "half a model": (("evaluate", "half.safetensors"), "half.safetensors is not a safetensors file or is damaged"),
+    "half a model": (("evaluate", "half.safetensors"), "half.safetensors is damaged"),
     "flipped bit": (("evaluate", "flipped.safetensors"), "is damaged"),
     "empty model": (("evaluate", "empty.csv"), "is not a safetensors file or is damaged"),
     "folder as a model": (("predict", "folder", "good.csv"), "folder is not a regular file"),
@@ -190,7 +191,8 @@ def test_a_name_cannot_write_to_the_terminal_what_it_likes(here):
 
 def test_too_little_memory_is_a_mistake_of_the_user(here):
     result = run("train", "--hidden", "1,1048576,1048576", code=2)
-    assert result.stderr.startswith("error: not enough memory: Unable to allocate")
+    said = r"error: \d+ parameters need 8.8 TB, .* is free: use smaller layers\n"
+    assert re.fullmatch(said, result.stderr)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

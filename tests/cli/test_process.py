@@ -295,3 +295,13 @@ def test_the_module_is_the_command():
     )
     assert done.stdout == f"xmlp {xmlp.__version__}\n"
     assert run("--version").stdout == done.stdout
+
+
+def test_an_interrupt_outside_of_what_click_guards(here, monkeypatch):
+    import click
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(click.Command, "_main_shell_completion", interrupted)
+    assert run("info", code=130).stderr == "interrupted\n"

@@ -78,7 +78,7 @@ def _module(library: str) -> Any:
     module, imported, remedy = _LIBRARIES[library]
     try:
         return importlib.import_module(f"xmlp.backends.{module}")
-    except Exception as error:  # a broken installation raises anything
+    except (Exception, SystemExit) as error:  # a broken installation raises anything
         if importlib.util.find_spec(imported) is None:
             raise BackendError(f"the backend {library!r} needs the package {imported}: {remedy}") from None
         several = cuda_setup.several_packages() if library == "cupy" else None

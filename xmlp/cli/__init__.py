@@ -12,7 +12,7 @@ import click
 import xmlp
 from xmlp.cli.options import examples
 from xmlp.cli.text import shown
-from xmlp.errors import BackendError, DivergenceError, unknown
+from xmlp.errors import BackendError, DivergenceError, OutOfMemoryError, unknown
 
 __all__ = ["main"]
 
@@ -62,7 +62,7 @@ class Commands(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         try:
             code = super().main(*args, **{**settings, "standalone_mode": False})
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):  # the latter before or after what click guards
             click.echo("interrupted", err=True)
             code = 130
         except _MISTAKES as error:
@@ -84,7 +84,7 @@ def _message(error: BaseException) -> str:
         text = error.format_message()
     elif isinstance(error, OSError) and error.strerror:
         text = error.strerror + ("" if error.filename is None else f": {os.fsdecode(error.filename)}")
-    elif isinstance(error, MemoryError):
+    elif isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
         text = f"not enough memory: {text or 'an allocation failed'}. Use smaller layers or batches."
     return " ".join(map(shown, text.splitlines())) or type(error).__name__
 

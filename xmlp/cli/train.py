@@ -1,5 +1,6 @@
 """`xmlp train`: a model from a CSV file or from the embedded digits."""
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -117,6 +118,7 @@ def _word(value: Any) -> str:
 )  # fmt: skip
 @options.backend
 @click.option("--dtype", metavar="NAME", default="float32", show_default=True, help="float32 or float64.")
+@click.option("--deterministic", is_flag=True, help="One thread: the same bits whatever the number of processors.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @options.as_json
 @click.option("--force", is_flag=True, help="Overwrite the model file, and forget an unfinished run.")
@@ -133,8 +135,8 @@ def _word(value: Any) -> str:
 )  # fmt: skip
 def command(
     csv: str | None, target: str | None, task: str | None, path: str, missing: str | None, seed: int, backend: str,
-    dtype: str, quiet: bool, as_json: bool, force: bool, resume: bool, folder: str | None, save_every: float,
-    **settings: Any,
+    dtype: str, deterministic: bool, quiet: bool, as_json: bool, force: bool, resume: bool, folder: str | None,
+    save_every: float,     **settings: Any,
 ) -> None:  # fmt: skip
     """Train a network on a CSV file with a header line, - for standard input.
 
@@ -166,7 +168,8 @@ def command(
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     report = (Quiet if quiet else Json if as_json else View if terminal else Lines)(course)
     try:
-        signal = _train(trainer, job, recipe, report, path)
+        with xmlp.deterministic() if deterministic else contextlib.nullcontext():
+            signal = _train(trainer, job, recipe, report, path)
     except DivergenceError:
         run.forget()  # from here it would diverge again
         raise
@@ -233,7 +236,7 @@ class Run:
 
     def forget(self) -> None:
         """Remove the checkpoints: a run that is done needs none."""
-        for path in self._saved:
+        for path in [*self._saved, *self.folder.glob("step-*.safetensors.tmp.*")]:  # the latter of killed saves
             path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()

@@ -1,5 +1,6 @@
 """Checkpoints: the whole state of a trainer in one file, and a trainer from a file."""
 
+import math
 import os
 import platform
 import warnings
@@ -146,10 +147,8 @@ def _fill(trainer: Trainer, arrays: dict[str, Any], saved: dict[str, Any], path:
     """Put the saved state into a new trainer."""
     backend, network = trainer.network.backend, trainer.network
     for name in ("steps", "epoch", "position"):
-        if type(saved[name]) is not int or not 0 <= saved[name] < 2**53:
-            raise ValueError(f"{name} is {saved[name]!r}")
-        setattr(trainer, name, saved[name])
-    if type(saved["lr_scale"]) not in (int, float):
+        setattr(trainer, name, _whole(saved, name))
+    if type(saved["lr_scale"]) not in (int, float) or not 0 <= saved["lr_scale"] < math.inf:
         raise ValueError(f"lr_scale is {saved['lr_scale']!r}")
     trainer.lr_scale = float(saved["lr_scale"])
     sums = _array(arrays, "sums", (len(trainer._sums),), network.dtype)
@@ -167,7 +166,9 @@ def _fill(trainer: Trainer, arrays: dict[str, Any], saved: dict[str, Any], path:
     fit = saved["fit"]
     if fit is not None:
         trainer._fit = Fit(**fit)
-        if any(type(v) is not int for v in (fit["last"], fit["batch_size"], fit["rows"])) or fit["batch_size"] < 1:
+        sizes = [_whole(fit, name) for name in ("last", "batch_size", "rows")]
+        split = fit["validation_split"]
+        if not sizes[1] or type(fit["shuffle"]) is not bool or type(split) is not float or not 0 <= split < 1:
             raise ValueError(f"the fit is {fit}")
     if trainer.position:
         trainer._order = saved["order"]
@@ -186,6 +187,14 @@ def _fill(trainer: Trainer, arrays: dict[str, Any], saved: dict[str, Any], path:
         )
     for callback, memory in zip(listeners, memories, strict=True):
         callback.restore(memory)
+
+
+def _whole(values: dict[str, Any], name: str) -> int:
+    """A count that is not absurd."""
+    value = values[name]
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise ValueError(f"{name} is {value!r}")
+    return value
 
 
 def _array(arrays: dict[str, Any], name: str, shape: tuple[int, ...], dtype: str) -> Any:

@@ -22,7 +22,7 @@ from xmlp.losses import Loss
 from xmlp.network import Network
 from xmlp.optimizers import Optimizer
 from xmlp.schedules import rate
-from xmlp.training import divergence
+from xmlp.training import divergence, memory
 from xmlp.training.history import History
 from xmlp.training.measuring import measure
 from xmlp.training.planned import runner, trace
@@ -307,6 +307,26 @@ class Trainer:
         sums = (np.zeros((), network.dtype),) * 4
         return trace(self._pure, self._state(sums), Batch(x, y, None, rows))
 
+    def memory(self, batch_size: int = 32, rows: int = 0) -> int:
+        """Bytes that training on `rows` rows takes besides the data, at its peak, where steps are planned.
+
+        The parameters, the statistics and the optimizer's vectors, twice, since an epoch that diverges is undone; and
+        the buffers of the steps. Steps that are not planned hold their activations side by side and take more.
+
+        Examples
+        --------
+        >>> import xmlp
+        >>> trainer = xmlp.Trainer(xmlp.mlp([784, 100, 10]), loss="softmax_cross_entropy", optimizer="adam")
+        >>> trainer.memory(1024) > trainer.memory(32) > 6 * 4 * trainer.network.layout.size
+        True
+
+        Raises
+        ------
+        PlanError
+            If the step uses an operation that cannot be planned.
+        """
+        return memory.needed(self, count(batch_size, "batch_size"), rows)
+
     def _link(self) -> str:
         """The link that the loss asks for; the network's own if it asks for none."""
         return self.loss.link if self.loss.link != "identity" else self.network.link
@@ -367,6 +387,8 @@ class Trainer:
         ------
         DivergenceError
             If the loss of an epoch or a parameter is not finite; the state before that epoch is restored.
+        OutOfMemoryError
+            If the steps do not fit in memory: what is needed, what is free, and a batch size that would fit.
         RuntimeError
             If a `fit` of this trainer is under way, in another thread or in the calling callback.
         """
@@ -380,9 +402,10 @@ class Trainer:
             self._stop = False
             try:
                 self._call("on_fit_begin")
-                while not (self._stop or self.finished):
-                    if self._epoch(source, validation) and verbose:
-                        print(_line(self.epoch, self.history), flush=True)
+                with memory.explained(self):
+                    while not (self._stop or self.finished):
+                        if self._epoch(source, validation) and verbose:
+                            print(_line(self.epoch, self.history), flush=True)
             finally:
                 self._call("on_fit_end")
         finally:

@@ -1,0 +1,16 @@
+"""Print the oldest versions that pyproject.toml allows at run time, as constraints for pip."""
+
+import re
+import tomllib
+from pathlib import Path
+
+
+def main() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    for requirement in [*project["dependencies"], *(r for name in ("fast", "sklearn", "plot") for r in extras[name])]:
+        print("{}=={}".format(*re.match(r"([\w-]+)>=([\d.]+)", requirement).groups()))
+
+
+if __name__ == "__main__":
+    main()
