@@ -30,7 +30,7 @@ CASES = {
     "tanh": ("784-128-10 tanh, batch 64", "--sizes 784,128,10 --batch 64 --epochs 3 --activation tanh"),
     "sigmoid": ("784-128-10 sigmoid, batch 64", "--sizes 784,128,10 --batch 64 --epochs 3 --activation sigmoid"),
 }
-ENGINES = ("products", "xmlp", "jax", "torch", "sklearn", "numpy", "xmlp-plain")
+ENGINES = ("products", "xmlp", "jax", "torch", "sklearn", "numpy", "xmlp-plain", "xmlp-replay")
 LIBRARIES = {"jax": "jax", "torch": "torch", "sklearn": "sklearn"}
 
 
@@ -86,7 +86,7 @@ def table(cases, rounds, engines):
     rows, accuracies = [], []
     for name in cases:
         title, options = CASES[name]
-        chosen = [e for e in engines if not (name == "large" and e in ("sklearn", "numpy", "xmlp-plain"))]
+        chosen = [e for e in engines if not (name == "large" and e in ("sklearn", "numpy", "xmlp-plain", "xmlp-replay"))]
         times, results = measured(options, chosen, rounds)
         median = {e: statistics.median(t) for e, t in times.items()}
         ratios = [f"{median['xmlp'] / median[e]:.2f}" if e in median else "-" for e in others]
@@ -146,7 +146,7 @@ def main():
     if accuracies:
         parts += ["Test accuracy after equal epochs (medians): " + "; ".join(accuracies) + "."]
     if a.only == ",".join(CASES):
-        peers = [e for e in engines if e not in ("products", "xmlp-plain")]
+        peers = [e for e in engines if e not in ("products", "xmlp-plain", "xmlp-replay")]
         parts += ["### From process start to an accuracy (784-256-128-10, batch 128)", to_accuracy(peers)]
         parts += ["### Predictions (784-128-10)", predictions([e for e in peers if e != "sklearn"])]
     names = ["numpy", "llvmlite", "jax", "torch", "scikit-learn"]

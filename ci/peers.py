@@ -7,13 +7,14 @@ Every engine does the same work in float32: He weights, softmax cross-entropy, A
 epoch, the last partial batch dropped. The first epoch is not counted in `epoch_s`, the fastest of the others.
 `--until` stops at that test accuracy and reports the seconds since the process began; `--predict` times predictions.
 Engines: products (the matrix products of the step alone, through NumPy: the floor), numpy, sklearn, torch, jax, xmlp,
-xmlp-plain (without plans).
+xmlp-plain (without plans), xmlp-replay (plans without llvmlite).
 """
 
 import argparse
 import json
 import os
 import resource
+import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -226,7 +227,12 @@ def xmlp_plain(a, x, y):
     return xmlp(a, x, y, planned=False)
 
 
-ENGINES = {f.__name__.replace("_", "-"): f for f in (products, numpy, sklearn, torch, jax, xmlp, xmlp_plain)}
+def xmlp_replay(a, x, y):
+    sys.modules["llvmlite"] = None  # as if it were not installed
+    return xmlp(a, x, y, planned=True)
+
+
+ENGINES = {f.__name__.replace("_", "-"): f for f in (products, numpy, sklearn, torch, jax, xmlp, xmlp_plain, xmlp_replay)}
 
 
 def epochwise(epoch):

@@ -28,14 +28,17 @@ class NumpyBackend(Backend):
         return np.asarray(array)
 
     def reason_against_plans(self) -> str | None:
-        if importlib.util.find_spec("llvmlite") is None:
-            return 'plans are compiled by llvmlite: pip install "xmlp[fast]"'
         return None
 
     def program(self, plan: Plan, arrays: Mapping[str, Array]) -> Program:
-        from xmlp.backends import native
+        """Machine code if llvmlite is here, else array operations."""
+        if importlib.util.find_spec("llvmlite") is not None:
+            from xmlp.backends import native
 
-        return native.Program(plan, arrays)
+            return native.Program(plan, arrays)
+        from xmlp.backends import replay
+
+        return replay.Program(plan, arrays)
 
     def address(self, array: Array) -> int:
         start: int = array.__array_interface__["data"][0]

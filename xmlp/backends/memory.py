@@ -1,8 +1,13 @@
-"""How much memory of the host is left, as far as the system tells."""
+"""Memory of the host: how much is left, as far as the system tells, and arrays laid out in it."""
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HostArray = np.ndarray[Any, Any]
 
 
 def free() -> int | None:
@@ -51,3 +56,24 @@ def shown(size: int | None) -> str:
         if size >= unit:
             return f"{size / unit:.3g} {name}"
     return f"{size / 1e6:.3g} MB"
+
+
+def aligned(size: int) -> HostArray:
+    """Bytes that begin on a cache line.
+
+    >>> aligned(10).ctypes.data % 64
+    0
+    """
+    raw = np.zeros(size + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size]
+
+
+def view(array: HostArray, offset: int, dtype: str, shape: tuple[int, int]) -> HostArray:
+    """Part of an array's memory as a matrix; `offset` in bytes.
+
+    >>> view(np.arange(6, dtype="int32"), 8, "int32", (2, 2)).tolist()
+    [[2, 3], [4, 5]]
+    """
+    size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+    return array.reshape(-1).view(np.uint8)[offset : offset + size].view(dtype).reshape(shape)

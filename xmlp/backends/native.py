@@ -14,7 +14,7 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from xmlp.backends import cache, team
+from xmlp.backends import cache, memory, team
 from xmlp.graph.llvm import Code, emit, prelude
 from xmlp.graph.plan import Copy, Kernel, Place, Plan, Product
 
@@ -153,8 +153,8 @@ class Program:
     def __init__(self, plan: Plan, arrays: Mapping[str, HostArray]):
         self.plan = plan
         self.arrays = dict(arrays)  # kept alive: the tables hold their addresses
-        self.arrays["work"] = _aligned(plan.work_bytes)
-        self.arrays["held"] = _aligned(plan.held_bytes)
+        self.arrays["work"] = memory.aligned(plan.work_bytes)
+        self.arrays["held"] = memory.aligned(plan.held_bytes)
         self._lanes = 0
         self._once: Any = None  # the arguments of one step, where it is one call
 
@@ -269,9 +269,7 @@ class Program:
         np.matmul(a.T if call.transpose_a else a, b.T if call.transpose_b else b, out=out)
 
     def _view(self, place: Place, dtype: str, shape: tuple[int, int]) -> HostArray:
-        raw = self.arrays[place.buffer].reshape(-1).view(np.uint8)
-        count = shape[0] * shape[1] * np.dtype(dtype).itemsize
-        return raw[place.offset : place.offset + count].view(dtype).reshape(shape)
+        return memory.view(self.arrays[place.buffer], place.offset, dtype, shape)
 
     def once(self) -> None:
         """One step of a plan that has neither scalars nor a list of rows, in this thread and those of the BLAS."""
@@ -317,10 +315,3 @@ def address(array: HostArray) -> int:
     """Where an array begins in memory."""
     start: int = array.__array_interface__["data"][0]
     return start
-
-
-def _aligned(size: int) -> HostArray:
-    """Bytes that begin on a cache line."""
-    raw = np.zeros(size + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size]

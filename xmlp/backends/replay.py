@@ -1,0 +1,323 @@
+"""Plans replayed by NumPy alone: for each call of the plan a few array operations whose results have their place.
+
+Everything that can be is decided when the arrays are bound: a step is then a list of calls without arguments. Kernels
+run in blocks that fit into the cache, with temporary arrays that all kernels share.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from xmlp.backends import memory
+from xmlp.graph.plan import REDUCTIONS, Copy, Kernel, Operand, Place, Plan, Product, base
+from xmlp.graph.tensor import PlanError, TensorNode, matrix
+
+HostArray = np.ndarray[Any, Any]
+Call = Callable[[], object]
+BLOCK = 16384  # elements
+_AXIS = {"row": 1, "column": 0, "all": None}
+
+
+class Program:
+    """A plan bound to arrays: `run` repeats it for a number of steps, `once` runs it once."""
+
+    def __init__(self, plan: Plan, arrays: Mapping[str, HostArray]):
+        self.plan = plan
+        self.arrays = dict(arrays)
+        self.arrays["work"] = memory.aligned(plan.work_bytes)
+        self.arrays["held"] = memory.aligned(plan.held_bytes)
+        self.room = _Room()
+        kernels = [call for call in plan.calls if isinstance(call, Kernel)]
+        taken = [node.args[1].size for kernel in kernels for node in kernel.nodes if node.op == "take"]
+        self.listed = np.zeros(max(taken, default=0), dtype=np.intp)  # the rows of the present step
+        self._numbers: dict[tuple[TensorNode, str], HostArray] = {}
+        self._made = [self._bound(call) for call in plan.calls]
+        self._stale: set[str] = set()  # inputs that were bound since
+
+    def bind(self, name: str, array: HostArray) -> None:
+        """Put another array of the same shape and dtype in the place of the input `name`."""
+        self.arrays[name] = array
+        self._stale.add(name)
+
+    def once(self) -> None:
+        """One step of a plan that has neither scalars nor a list of rows."""
+        self.run(np.zeros((1, 0)), None, 0)
+
+    def run(self, scalars: HostArray, rows: HostArray | None, batch: int) -> None:
+        """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
+        self._bind_again()
+        calls = [call for made in self._made for call in made]
+        with np.errstate(all="ignore"):
+            columns = [(cell, self._column(node, scalars)) for (node, _), cell in self._numbers.items()]
+            for step in range(len(scalars)):
+                for cell, values in columns:
+                    cell[...] = values if np.ndim(values) == 0 else values[step]
+                if rows is not None and batch:
+                    self.listed[...] = rows[step * batch : (step + 1) * batch]
+                for call in calls:
+                    call()
+
+    def _bind_again(self) -> None:
+        for i, call in enumerate(self.plan.calls if self._stale else ()):
+            if any(place.buffer in self._stale for place in _places(call)):
+                self._made[i] = self._bound(call)
+        self._stale.clear()
+
+    def _bound(self, call: Kernel | Product | Copy) -> list[Call]:
+        """The array operations of a call, with the present arrays in them."""
+        if isinstance(call, Kernel):
+            return list(_Pass(call, self).calls())
+        if isinstance(call, Copy):
+            target, source = (self.view(place, "uint8", (1, call.size)) for place in (call.target, call.source))
+            return [partial(np.copyto, target, source)]
+        a = self.view(call.a, call.dtype, (call.k, call.m) if call.transpose_a else (call.m, call.k))
+        b = self.view(call.b, call.dtype, (call.n, call.k) if call.transpose_b else (call.k, call.n))
+        out = self.view(call.out, call.dtype, (call.m, call.n))
+        return [partial(np.matmul, a.T if call.transpose_a else a, b.T if call.transpose_b else b, out)]
+
+    def view(self, place: Place, dtype: str, shape: tuple[int, int]) -> HostArray:
+        return memory.view(self.arrays[place.buffer], place.offset, dtype, shape)
+
+    # --- numbers that the host knows before the step ----------------------------------------------------------------
+
+    def number(self, node: TensorNode, dtype: str) -> HostArray:
+        """A 0-d array that holds a constant, or what a step makes of its scalars."""
+        if node.op in ("const", "full"):
+            return np.asarray(node.attr).astype(dtype)
+        return self._numbers.setdefault((node, dtype), np.empty((), dtype=dtype))
+
+    def _column(self, node: TensorNode, scalars: HostArray) -> Any:
+        """The value of a number in every step, in double precision."""
+        if node.op == "const":
+            return node.attr
+        if node.op == "scalar":
+            values = scalars[:, self.plan.scalars.index(node.attr)]
+            return values.astype(np.int64) if node.dtype == "int32" else values
+        return getattr(xp, node.op)(*(self._column(a, scalars) for a in node.args))
+
+
+def _places(call: Kernel | Product | Copy) -> list[Place]:
+    if isinstance(call, Kernel):
+        return [operand.place for operand in call.operands]
+    return [call.source, call.target] if isinstance(call, Copy) else [call.a, call.b, call.out]
+
+
+class _Room:
+    """Memory for temporary arrays; what was handed back is handed out again, the latest first."""
+
+    def __init__(self) -> None:
+        self._free: list[HostArray] = []
+
+    def take(self, size: int) -> HostArray:
+        for i in reversed(range(len(self._free))):
+            if size <= self._free[i].size <= 2 * size:
+                return self._free.pop(i)
+        return memory.aligned(size)
+
+    def give(self, raw: HostArray) -> None:
+        self._free.append(raw)
+
+
+class _Pass:
+    """A kernel as array operations, block after block."""
+
+    def __init__(self, kernel: Kernel, program: Program):
+        self.kernel, self.program = kernel, program
+        self.inside = set(kernel.nodes)
+        self.memory = {o: program.view(o.place, o.node.dtype, self._shape(o)) for o in kernel.operands if o.pattern != "scratch"}
+        self.order: dict[TensorNode, None] = {}  # the nodes to compute, in this order
+        self.uses: Counter[TensorNode] = Counter()
+        for node in kernel.nodes:
+            self._visit(node)
+        self.stores = {n: self.memory[o] for n, o in kernel.stores.items() if o in self.memory}
+        self.late = self._late()
+
+    def _visit(self, node: TensorNode) -> None:
+        if node in self.order:
+            return
+        for a in node.args if node.op != "take" else ():
+            if (found := self.computed(a)) is not None:
+                self._visit(found)
+                self.uses[found] += 1
+        self.order[node] = None
+
+    def computed(self, a: TensorNode) -> TensorNode | None:
+        """The node of this pass whose value `a` is, None if it is a number or lies in memory."""
+        found, _ = base(a)
+        if found.weak or found.op in ("full", "index") or self.loaded(a) is not None:
+            return None
+        if matrix(found.shape) != matrix(a.shape):
+            raise PlanError(f"{found} as an array of the shape {a.shape}")
+        return found
+
+    def loaded(self, a: TensorNode) -> HostArray | None:
+        """The memory that `a` is read from."""
+        operand = self.kernel.loads.get(a)
+        return None if operand is None or base(a)[0] in self.inside else self.memory[operand]
+
+    def _shape(self, operand: Operand) -> tuple[int, int]:
+        rows, columns = self.kernel.rows, self.kernel.columns
+        known = {"full": (rows, columns), "row": (1, columns), "column": (rows, 1), "one": (1, 1)}
+        return known.get(operand.pattern) or matrix(operand.node.shape)
+
+    def _late(self) -> set[TensorNode]:
+        """What must not be stored at once: it lies where a later operation reads the old values."""
+        late, later = set(), []
+        for node in reversed(self.order):
+            if node in self.stores and any(np.may_share_memory(self.stores[node], array) for array in later):
+                late.add(node)
+            later += [array for a in node.args if (array := self.loaded(a)) is not None]
+        return late
+
+    def calls(self) -> Iterator[Call]:
+        rows, columns = self.kernel.rows, self.kernel.columns
+        whole = {n.attr for n in self.kernel.nodes if n.op in REDUCTIONS} & {"row"} or any(
+            o.pattern == "taken" for o in self.kernel.loads.values()
+        )
+        height = max(1, BLOCK // max(columns, 1))
+        width = BLOCK if rows == 1 and not whole else max(columns, 1)
+        for r in range(0, max(rows, 1), height):
+            for c in range(0, max(columns, 1), width):
+                yield from _Block(self, slice(r, r + height), slice(c, c + width)).calls
+
+
+class _Temporary(NamedTuple):
+    array: HostArray
+    raw: HostArray
+
+
+class _Block:
+    """The array operations of a pass for some of its rows and columns."""
+
+    def __init__(self, whole: _Pass, rows: slice, columns: slice):
+        self.whole, self.rows, self.columns = whole, rows, columns
+        self.room, self.calls = whole.program.room, []  # type: ignore[var-annotated]
+        self.first = rows.start == columns.start == 0
+        self.values: dict[TensorNode, HostArray] = {}
+        self.temporary: dict[TensorNode, _Temporary] = {}
+        self.left = self.whole.uses.copy()
+        for node in whole.order:
+            self._compute(node)
+        for node in whole.late:
+            self._do(np.copyto, self._part(whole.stores[node]), self.values[node])
+            self._release(node)
+
+    def _do(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.calls.append(partial(function, *arguments))
+
+    def _part(self, array: HostArray) -> HostArray:
+        """What this block sees of an array that is a matrix, or broadcast to one."""
+        kernel = self.whole.kernel
+        rows = self.rows if array.shape[0] == kernel.rows else slice(None)
+        return array[rows, self.columns if array.shape[1] == kernel.columns else slice(None)]
+
+    def _value(self, a: TensorNode, dtype: str) -> HostArray:
+        found, offset = base(a)
+        if found.weak or found.op == "full":
+            return self.whole.program.number(found, found.dtype if found.op == "full" else dtype)
+        if found.op == "index":
+            return self._part(np.arange(offset, offset + a.size, dtype=np.int32).reshape(matrix(a.shape)))
+        loaded = self.whole.loaded(a)
+        return self.values[found] if loaded is None else self._part(loaded)
+
+    # --- where results go -------------------------------------------------------------------------------------------
+
+    def _out(self, node: TensorNode, shape: tuple[int, ...]) -> HostArray:
+        if node in self.whole.stores and node not in self.whole.late:
+            self.values[node] = self._part(self.whole.stores[node])
+        else:
+            self.temporary[node] = made = self._temporary(shape, node.dtype)
+            self.values[node] = made.array
+        return self.values[node]
+
+    def _temporary(self, shape: tuple[int, ...], dtype: str) -> _Temporary:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        raw = self.room.take(size)
+        return _Temporary(raw[:size].view(dtype).reshape(shape), raw)
+
+    def _done(self, node: TensorNode) -> None:
+        """`node` has read its arguments: what nobody else reads makes room."""
+        for a in node.args if node.op != "take" else ():
+            if (found := self.whole.computed(a)) is not None:
+                self.left[found] -= 1
+                if not self.left[found] and found not in self.whole.late:
+                    self._release(found)
+
+    def _release(self, node: TensorNode) -> None:
+        if node in self.temporary:
+            self.room.give(self.temporary.pop(node).raw)
+
+    # --- operations -------------------------------------------------------------------------------------------------
+
+    def _compute(self, node: TensorNode) -> None:
+        if node.op == "take":
+            self._take(node)
+            return
+        operands = node.args[1:] if node.op == "where" else node.args
+        given = node.args[0].dtype if node.op == "astype" else node.dtype
+        strong = next((a.dtype for a in operands if not a.weak), given)
+        values = [self._value(a, strong) for a in operands]
+        if node.op in REDUCTIONS:
+            self._reduce(node, values[0])
+        elif node.op == "where":
+            self._where(node, self._value(node.args[0], "bool"), *values)
+        elif node.op == "astype":
+            self._do(np.copyto, self._out(node, values[0].shape), values[0], "unsafe")
+        elif node.op == "pow" and node.args[1].op == "const" and node.args[1].attr in (2, 3):
+            out = self._out(node, values[0].shape)
+            self._do(np.multiply, values[0], values[0], out)
+            if node.args[1].attr == 3:
+                self._do(np.multiply, out, values[0], out)
+        else:
+            self._done(node)  # the result may take the place of an argument
+            out = self._out(node, np.broadcast_shapes(*(v.shape for v in values)))
+            self.calls.append(partial(getattr(xp, node.op), *values, out=out))
+            return
+        self._done(node)
+
+    def _take(self, node: TensorNode) -> None:
+        operand = self.whole.kernel.loads[node]
+        source, listed = self.whole.memory[operand], self.whole.program.listed
+        if operand.pattern == "taken":
+            listed = listed[self.rows]
+            out = self._out(node, (listed.size, source.shape[1]))
+        else:
+            source, listed = source[0], listed[self.columns]
+            out = self._out(node, (1, listed.size))[0]
+        self._do(source.take, listed, 0, out, "clip")
+
+    def _reduce(self, node: TensorNode, x: HostArray) -> None:
+        kernel = self.whole.kernel
+        size = tuple(len(range(n)[s]) for n, s in ((kernel.rows, self.rows), (kernel.columns, self.columns)))
+        x = np.broadcast_to(x, size)
+        reduce, axis = (np.add if node.op == "sum" else np.maximum).reduce, _AXIS[node.attr]
+        out = self._out(node, (size[0], 1))
+        if node.attr == "row" or self.first or (node.attr == "column" and kernel.rows == 1):
+            self._do(reduce, x, axis, None, out, True)
+        else:
+            part = self._temporary(out.shape, node.dtype)
+            self._do(reduce, x, axis, None, part.array, True)
+            self._do(np.add, out, part.array, out)
+            self.room.give(part.raw)
+
+    def _where(self, node: TensorNode, condition: HostArray, a: HostArray, b: HostArray) -> None:
+        out = self._out(node, np.broadcast_shapes(condition.shape, a.shape, b.shape))
+        if _same(out, a):  # the old values stay where the condition holds
+            inverse = self._temporary(condition.shape, "bool")
+            self._do(np.logical_not, condition, inverse.array)
+            self.room.give(inverse.raw)
+            condition, a = inverse.array, b
+        elif not _same(out, b):
+            self._do(np.copyto, out, b)
+        if condition.shape == out.shape and a.shape in ((), out.shape):
+            self._do(np.putmask, out, condition, a)  # a third of the time of copyto
+        else:
+            self._do(np.copyto, out, a, "same_kind", condition)
+
+
+def _same(a: HostArray, b: HostArray) -> bool:
+    return a.shape == b.shape and a.__array_interface__["data"] == b.__array_interface__["data"]
