@@ -376,18 +376,6 @@ def test_without_the_address_of_a_blas_products_go_through_numpy(monkeypatch):
     compare(NETWORKS["everything"], losses.SoftmaxCrossEntropy(), "labels", optimizers.Adam(1e-2), "float64")
 
 
-def test_without_llvmlite_the_plain_path_is_taken(monkeypatch):
-    import importlib.util
-
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "llvmlite" else find(name))
-    network = xmlp.mlp([D, 8, K])
-    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam")
-    assert type(trainer._runner) is Runner
-    with pytest.raises(xmlp.BackendError, match=r"xmlp\[fast\]"):
-        xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam", planned=True)
-
-
 def test_results_do_not_depend_on_how_steps_are_gathered():
     x, y = data("labels", "float32")
     thetas = []
