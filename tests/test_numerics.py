@@ -263,7 +263,8 @@ def test_divergence_ends_the_epoch_and_restores_the_state(mode: Mode, loss: str,
     before = state()
     with np.errstate(all="ignore"), pytest.raises(DivergenceError, match="diverged in epoch 2") as caught:
         trainer.fit(x, y, epochs=1)
-    assert caught.value.step == 20
+    assert 11 < caught.value.step <= 20
+    assert caught.value.layer is not None or loss != "absolute_error"
     assert not math.isfinite(caught.value.loss)
     assert all(np.array_equal(a, b) for a, b in zip(before, state(), strict=True))
     assert len(trainer.history["loss"]) == 1

@@ -255,6 +255,25 @@ def test_losses(loss, dtype):
     compare(NETWORKS["dense"], function, kind, optimizers.SGD(1e-3), dtype, weights=True)
 
 
+@pytest.mark.parametrize("weights", ["rows", "targets"])
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "binary_cross_entropy"])
+def test_one_output_with_weights(loss, weights, dtype):
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(N, D)), rng.integers(0, 2, (N, 1)).astype(float)
+    w = None
+    if weights == "rows":
+        w = np.linspace(0, 2, N)
+    else:
+        y[::5] = np.nan
+    found = []
+    for planned in (True, False):
+        network = xmlp.Network([Dense(7, "tanh"), Dense(1)], D, dtype=dtype, seed=2)
+        trainer = xmlp.Trainer(network, loss=loss, optimizer="adam", planned=planned)
+        trainer.fit(x, y, epochs=3, batch_size=16, sample_weight=w)
+        found.append(network.theta)
+    assert np.abs(found[0] - found[1]).max() < {"float32": 2e-5, "float64": 1e-12}[dtype]
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
 def test_optimizers_penalties_and_clipping(optimizer, dtype):
     compare(

@@ -137,6 +137,7 @@ def test_small_calls_stay_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared_calls(trainer) > 0
 
 
+@pytest.mark.filterwarnings("ignore")  # of libraries with threads, which do not like forks
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 def test_a_forked_child_makes_a_team_of_its_own(lanes: Any) -> None:
     lanes(2)

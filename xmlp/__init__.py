@@ -18,6 +18,7 @@ _HOMES = {
     "BackendError": "xmlp.errors",
     "CheckpointError": "xmlp.errors",
     "DataError": "xmlp.errors",
+    "DeviceMemoryError": "xmlp.errors",
     "DivergenceError": "xmlp.errors",
     "History": "xmlp.training",
     "MLPClassifier": "xmlp.estimators",
@@ -39,11 +40,10 @@ _MODULES = (
 )  # fmt: skip
 
 __all__ = [
-    "BackendError", "CheckpointError", "DataError", "DivergenceError", "History", "MLPClassifier", "MLPRegressor",
-    "Network", "OutOfMemoryError", "TraceError", "Trainer", "activations", "available_backends", "backend",
-    "callbacks", "data", "deterministic",
-    "elementwise", "initializers", "layers", "load", "losses", "metrics", "mlp", "optimizers", "schedules", "testing",
-    "verify",
+    "BackendError", "CheckpointError", "DataError", "DeviceMemoryError", "DivergenceError", "History", "MLPClassifier",
+    "MLPRegressor", "Network", "OutOfMemoryError", "TraceError", "Trainer", "activations", "available_backends",
+    "backend", "callbacks", "data", "deterministic", "elementwise", "initializers", "layers", "load", "losses",
+    "metrics", "mlp", "optimizers", "schedules", "testing", "verify",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -62,7 +62,14 @@ if TYPE_CHECKING:
     )
     from xmlp.backends import available_backends, backend
     from xmlp.backends.threads import deterministic
-    from xmlp.errors import BackendError, CheckpointError, DataError, DivergenceError, OutOfMemoryError
+    from xmlp.errors import (
+        BackendError,
+        CheckpointError,
+        DataError,
+        DeviceMemoryError,
+        DivergenceError,
+        OutOfMemoryError,
+    )
     from xmlp.estimators import MLPClassifier, MLPRegressor
     from xmlp.graph import TraceError, elementwise
     from xmlp.network import Network, load

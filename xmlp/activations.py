@@ -102,8 +102,20 @@ def silu(xp, x):  # type: ignore[no-untyped-def]
 
 @elementwise
 def mish(xp, x):  # type: ignore[no-untyped-def]
-    """f(x) = x tanh(softplus(x)) (Misra, 2020)."""
-    return _gated(xp, x, -750.0, 50.0, lambda u: xp.tanh(softplus(u)))
+    """f(x) = x tanh(softplus(x)) (Misra, 2020).
+
+    Written with tanh(log(1 + exp(x))) = p / (p + 2), p = exp(x) (exp(x) + 2): 1 - tanh^2 would lose its digits.
+    """
+    return _gated(xp, x, -750.0, 50.0, _mish_gate)
+
+
+@elementwise
+def _mish_gate(xp, x):  # type: ignore[no-untyped-def]
+    """p / (p + 2); for positive x, numerator and denominator times exp(-2 x)."""
+    positive = x >= 0
+    e = xp.exp(xp.where(positive, -x, x))
+    p = xp.where(positive, 1.0 + 2.0 * e, e * (e + 2.0))
+    return p / (p + xp.where(positive, 2.0 * e * e, 2.0))
 
 
 @elementwise

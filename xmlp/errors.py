@@ -38,6 +38,10 @@ class OutOfMemoryError(MemoryError):
         return str(self.args[0])
 
 
+class DeviceMemoryError(OutOfMemoryError, BackendError):
+    """The same of the memory of a device."""
+
+
 class DivergenceError(ArithmeticError):
     """Training produced a loss or a parameter that is not finite.
 

@@ -13,7 +13,7 @@ from xmlp import losses as loss_functions
 from xmlp.activations import identity, sigmoid, softmax
 from xmlp.backends import Backend, memory, seeds
 from xmlp.backends import backend as backend_named
-from xmlp.errors import CheckpointError, OutOfMemoryError
+from xmlp.errors import CheckpointError, DeviceMemoryError, OutOfMemoryError
 from xmlp.inputs import Inputs, count
 from xmlp.layers import (
     Activation,
@@ -25,7 +25,7 @@ from xmlp.layers import (
 )
 from xmlp.losses import Loss
 from xmlp.parameters import Gradients, Layout
-from xmlp.predicting import Predictor, possible
+from xmlp.predicting import Predictor
 
 if TYPE_CHECKING:
     from xmlp.training import History
@@ -133,7 +133,7 @@ class Network:
         self._sites = [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
         self._body, self._output_link = _without_link(self.layers)
         self.link = self._output_link
-        self._planned = possible(self.backend)
+        self._planned = self.backend.reason_against_plans() is None
         self._predictors: dict[tuple[str | None, bool, float], Predictor] = {}
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
         self._inputs = Inputs(self.backend, in_features)
@@ -354,10 +354,28 @@ class Network:
         return self.backend.xp.concat(pieces)
 
     def compute(self, x: Array, *, link: str | None = None, raw: bool = False) -> Array:
-        """The outputs for checked rows on the device, in inference mode: raw, as they are, or through a link."""
+        """The outputs for checked rows on the device, in inference mode: raw, as they are, or through a link.
+
+        What does not fit on the device is computed in halves.
+        """
+        try:
+            return self._computed(x, link, raw)
+        except self.backend.out_of_memory as error:
+            rows = x.shape[0]
+            if rows == 1:
+                raise DeviceMemoryError(
+                    f"a prediction for one row does not fit on {self.backend.device}: "
+                    f"{self.backend.free_bytes():,} bytes are free"
+                ) from error
+        self._predictors.clear()  # their buffers are for batches of this size
+        self.backend.release()
+        parts = [self.compute(x[rows, :], link=link, raw=raw) for rows in (slice(rows // 2), slice(rows // 2, rows))]
+        return self.backend.xp.concat(parts)
+
+    def _computed(self, x: Array, link: str | None, raw: bool) -> Array:
         if self._planned:
             predictor = self._predictors.setdefault(
-                (link, raw, self.temperature), Predictor(partial(self._inference, link, raw), self.dtype)
+                (link, raw, self.temperature), Predictor(partial(self._inference, link, raw), self.backend)
             )
             y = predictor(self._theta, self._stats, x)
             if y is not None:

@@ -6,6 +6,7 @@ import sys
 from functools import lru_cache
 from typing import Any
 
+from xmlp.backends import cuda_setup
 from xmlp.backends.base import Backend, cast, floating
 from xmlp.errors import BackendError, unknown
 
@@ -21,7 +22,9 @@ _LIBRARIES = {
 }
 
 
-def backend(name: "str | Backend" = "numpy", *, device: str | None = None, dtype: str = "float32") -> Backend:
+def backend(
+    name: "str | Backend" = "numpy", *, device: str | None = None, dtype: str = "float32", tf32: bool = False
+) -> Backend:
     """The array library, device and precision to compute with.
 
     Parameters
@@ -33,6 +36,9 @@ def backend(name: "str | Backend" = "numpy", *, device: str | None = None, dtype
         The same as the part after the colon.
     dtype : str
         "float32" or "float64". A Backend passed as `name` keeps its own device and dtype.
+    tf32 : bool
+        On cupy, whether the matrix products of plans may use TF32: faster on tensor cores, with factors rounded to 10
+        bits of mantissa. Off by default, so that float32 is float32.
 
     Raises
     ------
@@ -56,12 +62,14 @@ def backend(name: "str | Backend" = "numpy", *, device: str | None = None, dtype
         library = "cupy" if _reason_against_cupy() is None else "numpy"
     if library not in _LIBRARIES:
         raise ValueError(unknown("backend", library, [*_LIBRARIES, "auto"]))
-    return _make(library, place or device, floating(dtype))
+    if tf32 and library != "cupy":
+        raise BackendError(f"tf32=True is an option of cupy, {library} has none")
+    return _make(library, place or device, floating(dtype), *([True] if tf32 else []))
 
 
 @lru_cache(maxsize=32)
-def _make(library: str, device: str | None, dtype: str) -> Backend:
-    made: Backend = _module(library).make(device, dtype)
+def _make(library: str, device: str | None, dtype: str, *options: bool) -> Backend:
+    made: Backend = _module(library).make(device, dtype, *options)
     made.asked = device
     return made
 
@@ -73,7 +81,9 @@ def _module(library: str) -> Any:
     except (Exception, SystemExit) as error:  # a broken installation raises anything
         if importlib.util.find_spec(imported) is None:
             raise BackendError(f"the backend {library!r} needs the package {imported}: {remedy}") from None
-        raise BackendError(f"the package {imported} is installed but cannot be imported: {error}") from error
+        several = cuda_setup.several_packages() if library == "cupy" else None
+        reason = several or f"the package {imported} is installed but cannot be imported: {error}"
+        raise BackendError(reason) from error
 
 
 def _reason_against_cupy() -> str | None:

@@ -1,10 +1,14 @@
 """NumPy: the CPU of this machine."""
 
+import importlib.util
+from collections.abc import Mapping
+
 import array_api_compat.numpy as xp
 import numpy as np
 
-from xmlp.backends.base import Array, Backend, HostArray
+from xmlp.backends.base import Array, Backend, HostArray, Program
 from xmlp.errors import BackendError
+from xmlp.graph.plan import Plan
 
 version = np.__version__
 
@@ -22,6 +26,20 @@ class NumpyBackend(Backend):
 
     def _to_host(self, array: Array) -> HostArray:
         return np.asarray(array)
+
+    def reason_against_plans(self) -> str | None:
+        if importlib.util.find_spec("llvmlite") is None:
+            return 'plans are compiled by llvmlite: pip install "xmlp[fast]"'
+        return None
+
+    def program(self, plan: Plan, arrays: Mapping[str, Array]) -> Program:
+        from xmlp.backends import native
+
+        return native.Program(plan, arrays)
+
+    def address(self, array: Array) -> int:
+        start: int = array.__array_interface__["data"][0]
+        return start
 
     def device_of(self, array: Array) -> str:
         return "cpu"

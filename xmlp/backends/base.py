@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from xmlp.errors import BackendError
+from xmlp.graph.plan import Plan
 
 Array = Any
 HostArray = np.ndarray[Any, Any]
@@ -18,6 +19,21 @@ class Applicable(Protocol):
     """A formula, or whatever else has a value on the arrays of a namespace, as the softmax."""
 
     def evaluate(self, xp: Any, /, *arrays: Array, **scalars: Any) -> Any: ...
+
+
+class Program(Protocol):
+    """A plan bound to arrays."""
+
+    arrays: dict[str, Array]
+
+    def bind(self, name: str, array: Array) -> None:
+        """Put another array of the same shape and dtype in the place of the input `name`."""
+
+    def run(self, scalars: HostArray, rows: Array, batch: int) -> None:
+        """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
+
+    def once(self) -> None:
+        """One step of a plan that has neither scalars nor a list of rows."""
 
 
 class Backend(ABC):
@@ -38,6 +54,7 @@ class Backend(ABC):
     name: str
     asked: str | None = None  # the device in the caller's words
     in_place = True  # whether `assign` writes into the old array
+    out_of_memory: tuple[type[Exception], ...] = ()  # what the library raises when the device is full
 
     def __init__(self, xp: Any, device: Any, dtype: str):
         self.xp = xp
@@ -89,6 +106,14 @@ class Backend(ABC):
         """Bring a device array to the host as a NumPy array. This waits for the device."""
         return self._to_host(array)
 
+    def batches(
+        self, arrays: Sequence[HostArray | None], order: HostArray, size: int
+    ) -> Iterator[tuple[Array | None, ...]]:
+        """Rows of host arrays on the device, `size` at a time in this order; valid until the next are asked for."""
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            yield tuple(None if a is None else self.from_host(a[rows], str(a.dtype)) for a in arrays)
+
     @abstractmethod
     def _to_device(self, array: HostArray) -> Array: ...
 
@@ -120,6 +145,22 @@ class Backend(ABC):
         """A pure function of arrays in the form in which this backend runs it best."""
         return function
 
+    def reason_against_plans(self) -> str | None:
+        """Why steps cannot be run as plans here, None if they can."""
+        return f"plans run on numpy and cupy, the network is on {self.name}"
+
+    def lower(self, plan: Plan) -> Plan:
+        """A plan in terms of what this backend calls."""
+        return plan
+
+    def program(self, plan: Plan, arrays: Mapping[str, Array]) -> Program:
+        """A plan, lowered, bound to arrays by name."""
+        raise NotImplementedError
+
+    def address(self, array: Array) -> int:
+        """Where an array begins in memory, on backends that run plans."""
+        raise NotImplementedError
+
     def assign(self, old: Array, new: Array) -> Array:
         """Give `old` the values of `new`, in place where the library can; returns the array that now holds them."""
         if old is not new:
@@ -135,6 +176,19 @@ class Backend(ABC):
             if len(self._indices) > 16:
                 self._indices.popitem(last=False)
         return self._indices[n]
+
+    def free_bytes(self) -> int:
+        """Memory of the device that is free, on backends with an `out_of_memory`."""
+        raise NotImplementedError
+
+    def release(self) -> None:  # noqa: B027
+        """Give back memory that the library keeps for later."""
+
+    def copy(self, array: Array) -> Array:
+        return self.xp.asarray(array, copy=True)
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        return self.xp.empty(shape, dtype=self.float_dtype, device=self.device)
 
     def zeros(self, n: int) -> Array:
         return self.xp.zeros((n,), dtype=self.float_dtype, device=self.device)

@@ -28,7 +28,7 @@ from xmlp.cli.options import between, one_of
 from xmlp.cli.progress import Course, Json, Lines, Quiet, View
 from xmlp.cli.text import shown
 from xmlp.data.table import TASKS
-from xmlp.errors import BackendError
+from xmlp.errors import BackendError, DivergenceError
 from xmlp.layers import Standardize
 from xmlp.network import Network
 from xmlp.optimizers import OPTIMIZERS, Optimizer
@@ -167,8 +167,12 @@ def command(
     trainer = run.trainer(job, recipe, device, seed)
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     report = (Quiet if quiet else Json if as_json else View if terminal else Lines)(course)
-    with xmlp.deterministic() if deterministic else contextlib.nullcontext():
-        signal = _train(trainer, job, recipe, report, path)
+    try:
+        with xmlp.deterministic() if deterministic else contextlib.nullcontext():
+            signal = _train(trainer, job, recipe, report, path)
+    except DivergenceError:
+        run.forget()  # from here it would diverge again
+        raise
     context = click.get_current_context()
     if signal is None:
         run.forget()

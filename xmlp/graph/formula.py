@@ -85,7 +85,7 @@ class Formula:
 
     def evaluate(self, xp: Any, *arrays: Array, **scalars: float) -> Any:
         """Value on arrays of namespace `xp`, one operation at a time; an array that is not used may be None."""
-        outputs = self.graph.run(xp, self._checked(arrays), self._given(scalars))
+        outputs = self.graph.run(xp, self._checked(arrays), self.given(scalars))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _checked(self, arrays: Sequence[Any]) -> Sequence[Any]:
@@ -95,7 +95,8 @@ class Formula:
             )
         return arrays
 
-    def _given(self, scalars: Mapping[str, Any]) -> dict[str, Any]:
+    def given(self, scalars: Mapping[str, Any]) -> dict[str, Any]:
+        """All scalars: those given now, the formula's own for the rest."""
         if unknown := scalars.keys() - self.scalars.keys():
             raise TypeError(f"{self.name} has no scalar {sorted(unknown)}; it has {sorted(self.scalars) or 'none'}")
         given: dict[str, Any] = {**self.scalars, **scalars}
@@ -105,7 +106,7 @@ class Formula:
 
     def _call_traced(self, arrays: Sequence[Any], scalars: Mapping[str, Any]) -> Any:
         """Inside another formula: the graph with the caller's symbols in it."""
-        given = self._given(scalars)
+        given = self.given(scalars)
         nodes = [node_of(a) for a in self._checked(arrays)]
         outputs = self._inline(nodes, given)
         symbolic = any(isinstance(v, Traced) for v in given.values())
@@ -122,7 +123,7 @@ class Formula:
 
     def partial_at(self, argument: str, nodes: Sequence[Node]) -> Node:
         """The derivative with respect to `argument`, with `nodes` for the array arguments."""
-        return self.partial(argument)._inline(nodes, self._given({}))[0]
+        return self.partial(argument)._inline(nodes, self.given({}))[0]
 
     def bind(self, **scalars: float) -> "Formula":
         """The same formula with other values of its scalars.
@@ -131,7 +132,7 @@ class Formula:
         >>> leaky_relu.bind(alpha=0.2)
         leaky_relu(alpha=0.2)
         """
-        return Formula(self.name, self.arrays, self._given({**self.scalars, **scalars}), self._trace, self.__doc__,
+        return Formula(self.name, self.arrays, self.given({**self.scalars, **scalars}), self._trace, self.__doc__,
                        self._home)  # fmt: skip
 
     @cached_property

@@ -37,6 +37,11 @@ class TensorNode:
         return self.op in ("const", "scalar") or (self.op in OPS and all(a.weak for a in self.args))
 
     @property
+    def value(self) -> Any:
+        """The number of a constant, the name of a scalar."""
+        return self.attr
+
+    @property
     def size(self) -> int:
         return prod(self.shape)
 

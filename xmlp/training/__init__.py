@@ -1,6 +1,7 @@
 """Training: the step, the trainer that repeats it, and what it remembers."""
 
 from xmlp.training.history import History
+from xmlp.training.streaming import Stream
 from xmlp.training.trainer import Trainer, fit
 
-__all__ = ["History", "Trainer", "fit"]
+__all__ = ["History", "Stream", "Trainer", "fit"]

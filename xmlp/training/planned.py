@@ -1,6 +1,5 @@
-"""The step as a plan: traced once per shape, replayed by machine code on arrays in place."""
+"""The step as a plan: traced once per shape, replayed by the backend on arrays in place."""
 
-import importlib.util
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -8,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xmlp.errors import BackendError
+from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.graph.plan import Plan, plan
 from xmlp.graph.tensor import PlanError, Tensor, Tracer, TracingBackend
-from xmlp.training.step import Batch, Runner, State, Step
+from xmlp.training.step import Batch, Runner, State, Step, full
 
 Array = Any
 
@@ -41,7 +40,7 @@ def trace(step: Step, state: State, batch: Batch) -> Plan:
     new = replace(step, network=network)(symbols, data, scalars, keys)  # type: ignore[arg-type]
     outputs = [new.theta, *(new.slots[n] for n in state.slots), new.stats, *new.sums]
     wanted = [(name, out.node) for name, out in zip(names, outputs, strict=True) if out.shape != (0,)]
-    return plan(wanted)
+    return step.network.backend.lower(plan(wanted))
 
 
 def state_names(state: State) -> list[str]:
@@ -53,12 +52,13 @@ def state_arrays(state: State) -> list[Array]:
 
 
 class PlannedRunner(Runner):
-    """Runs steps as plans on NumPy arrays, changing the state in place; what cannot be planned runs plain."""
+    """Runs steps as plans, changing the state in place; what cannot be planned runs plain."""
 
     chunk = 8
 
     def __init__(self, step: Step, required: bool = False):
         super().__init__(step)
+        self._backend = step.network.backend
         self._required = required
         self._plans: dict[Any, Plan | None] = {}
         self._programs: dict[Any, Any] = {}
@@ -67,20 +67,37 @@ class PlannedRunner(Runner):
         self, state: State, data: Batch, order: Array | None, size: int, rates: Sequence[float], first: int, seed: int
     ) -> State:
         batch = data._replace(rows=None if order is None else order[:size])
-        state = state._replace(sums=tuple(np.array(s) for s in state.sums))
         arrays = [*state_arrays(state), data.x, data.y, data.weights]
         plan = self._plan(state, batch)
         if plan is None or not all(a is None or a.flags.c_contiguous for a in arrays):
             return super().run(state, data, order, size, rates, first, seed)
         start = time.perf_counter()
-        program = self._program(plan, state, arrays)
+        try:
+            program = self._program(plan, state, arrays)
+        except self._backend.out_of_memory as error:
+            raise self._full(plan, state, batch) from error
         sums = [program.arrays[f"sum.{i}"] for i in range(len(state.sums))]
         for mine, given in zip(sums, state.sums, strict=True):
             mine[...] = given
-        listed = np.zeros(0, np.int32) if order is None else np.ascontiguousarray(order)
-        program.run(self._table(plan, rates, first, seed), listed, 0 if order is None else size)
+        program.run(self._table(plan, rates, first, seed), order, 0 if order is None else size)
         self._pace((time.perf_counter() - start) / len(rates))
-        return state._replace(sums=tuple(np.array(s) for s in sums))
+        return state._replace(sums=tuple(self._backend.copy(s) for s in sums))
+
+    def _full(self, made: Plan, state: State, batch: Batch) -> DeviceMemoryError:
+        """What the step needs, and the largest batch, halved again and again, that would fit."""
+        self._programs.clear()
+        self._backend.release()
+        free, rows = self._backend.free_bytes(), (batch.x if batch.rows is None else batch.rows).shape[0]
+        size, needed = rows, _bytes(made)
+        while size > 1 and _bytes(made) > free:
+            size //= 2
+            made = trace(self.step, state, _first(batch, size))
+        fits = size < rows and _bytes(made) <= free
+        return full(
+            self._backend,
+            f" with {rows} rows, which needs {needed:,} bytes beside parameters and data",
+            f"A batch_size of {size} would fit." if fits else "",
+        )
 
     def _pace(self, seconds: float) -> None:
         """Chunks of some 20 ms: long enough that their cost does not count, short enough to stop soon."""
@@ -100,16 +117,14 @@ class PlannedRunner(Runner):
 
     def _program(self, plan: Plan, state: State, arrays: Sequence[Array]) -> Any:
         """The plan bound to these arrays. The sums are its own: they change with every epoch."""
-        from xmlp.backends.native import Program, address
-
         names = self._names(state)
-        mine = [address(a) for n, a in zip(names, arrays, strict=True) if n in ("theta", "stats") or n[:5] == "slot."]
-        key = (id(plan), *mine)
+        mine = [a for n, a in zip(names, arrays, strict=True) if n in ("theta", "stats") or n[:5] == "slot."]
+        key = (id(plan), *map(self._backend.address, mine))
         if key not in self._programs:
             bound = {
-                n: np.array(a) if n.startswith("sum.") else a for n, a in zip(self._names(state), arrays, strict=True)
+                n: self._backend.copy(a) if n.startswith("sum.") else a for n, a in zip(names, arrays, strict=True)
             }
-            self._programs[key] = Program(plan, {n: a for n, a in bound.items() if a is not None})
+            self._programs[key] = self._backend.program(plan, {n: a for n, a in bound.items() if a is not None})
             while len(self._programs) > 4:
                 self._programs.pop(next(iter(self._programs)))
         program = self._programs[key]
@@ -149,17 +164,20 @@ class PlannedRunner(Runner):
                 yield f"{i}.{name}", value
 
 
+def _bytes(made: Plan) -> int:
+    return made.work_bytes + made.held_bytes
+
+
+def _first(batch: Batch, size: int) -> Batch:
+    """A smaller batch of the same data."""
+    if batch.rows is not None:
+        return batch._replace(rows=batch.rows[:size])
+    return Batch(batch.x[:size, :], batch.y[:size, ...], None if batch.weights is None else batch.weights[:size], None)
+
+
 def runner(step: Step, planned: bool | None = None) -> Runner:
     """The fastest way to run a step: planned where the backend can, unless told otherwise."""
-    reason = _reason_against_plans(step)
+    reason = step.network.backend.reason_against_plans()
     if planned and reason is not None:
         raise BackendError(f"planned=True: {reason}")
     return Runner(step) if planned is False or reason is not None else PlannedRunner(step, bool(planned))
-
-
-def _reason_against_plans(step: Step) -> str | None:
-    if step.network.backend.name != "numpy":
-        return f"plans run on numpy, the network is on {step.network.backend.name}"
-    if importlib.util.find_spec("llvmlite") is None:
-        return 'plans are compiled by llvmlite: pip install "xmlp[fast]"'
-    return None

@@ -59,6 +59,10 @@ class Stream:
     def epoch(self, number: int, made: int, limit: int | None) -> Iterator[Chunk]:
         """One chunk for each batch, leaving out the first `made`."""
         for i, batch in enumerate(self.batches):
+            if isinstance(batch, Batch):  # of `xmlp.training.Stream`: checked, and on the device
+                if i >= made:
+                    yield Chunk(batch, None, 0, 1)
+                continue
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
             if i >= made:

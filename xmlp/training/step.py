@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import xmlp.context as contexts
+from xmlp.backends import Backend
+from xmlp.errors import DeviceMemoryError
 from xmlp.graph import elementwise
 from xmlp.losses import Loss
 from xmlp.network import Keys, Network
@@ -179,5 +181,17 @@ class Runner:
         for i, lr in enumerate(rates):
             rows = None if order is None else order[i * size : min((i + 1) * size, order.shape[0])]
             keys = self.step.network.keys(seed, first + i)
-            state = self._function(state, data._replace(rows=rows), self.step.scalars(lr, first + i + 1), keys)
+            batch, scalars = data._replace(rows=rows), self.step.scalars(lr, first + i + 1)
+            try:
+                state = self._function(state, batch, scalars, keys)
+            except self.step.network.backend.out_of_memory as error:
+                raise full(self.step.network.backend, "", "") from error
         return state
+
+
+def full(backend: Backend, needed: str, fitting: str) -> DeviceMemoryError:
+    """The error of a step that does not fit: training never changes the batch by itself."""
+    return DeviceMemoryError(
+        f"{backend.device} has too little memory for a training step{needed}: {backend.free_bytes():,} bytes are free. "
+        f"{fitting or 'Use a smaller batch_size.'}"
+    )

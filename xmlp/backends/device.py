@@ -1,0 +1,165 @@
+"""Backends whose kernels are written in CUDA: formulas as elementwise kernels, plans as launches.
+
+What really touches a device is a `Driver`; CuPy's is in `_cupy`. Anything else that runs the emitted C can be one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from xmlp.backends.base import Applicable, Array, Backend, HostArray
+from xmlp.graph import Formula
+from xmlp.graph.c import Elementwise, elementwise_code, evaluate
+from xmlp.graph.cuda import Launch, lower
+from xmlp.graph.plan import ITEM, Copy, Place, Plan, Product
+
+
+class Driver(Protocol):
+    """What a device does for a program. Addresses are those of the device."""
+
+    def elementwise(self, code: Elementwise) -> Callable[..., Any]:
+        """A function of arrays, then numbers; the results are broadcast from the arrays, one or a tuple."""
+
+    def kernel(self, launch: Launch) -> Callable[[Sequence[Any]], None]:
+        """A function of rows, columns, the address of the list of the batch, addresses and numbers."""
+
+    def product(self, a: Array, b: Array, out: Array, transpose_a: bool, transpose_b: bool) -> None: ...
+
+    def copy(self, target: int, source: int, size: int) -> None: ...
+
+    def bytes(self, size: int) -> Array:
+        """Room, as uint8, that begins on a multiple of 64."""
+
+    def view(self, array: Array, offset: int, dtype: str, shape: tuple[int, int]) -> Array:
+        """Part of an array's memory as a matrix; `offset` in bytes."""
+
+
+class DeviceBackend(Backend):
+    """A backend that runs emitted kernels.
+
+    Attributes
+    ----------
+    driver : Driver
+    """
+
+    def __init__(self, xp: Any, device: Any, dtype: str, driver: Driver):
+        super().__init__(xp, device, dtype)
+        self.driver = driver
+        self._codes: dict[Any, Elementwise | None] = {}
+        self._functions: dict[str, Callable[..., Any]] = {}
+
+    def activate(self) -> None:
+        """Make the device that of the calling thread."""
+
+    def apply(self, formula: Applicable, *arrays: Array, **scalars: Any) -> Any:
+        self.activate()
+        code = self._code(formula) if isinstance(formula, Formula) and len(arrays) == len(formula.arrays) else None
+        if code is None or not isinstance(formula, Formula):
+            return formula.evaluate(self.xp, *arrays, **scalars)
+        by_name = dict(zip(formula.arrays, arrays, strict=True))
+        read = [by_name[name] for name in code.arrays]
+        if tuple(str(getattr(a, "dtype", None)) for a in read) != code.inputs:
+            return formula.evaluate(self.xp, *arrays, **scalars)
+        return self._function(code)(*read, *code.values(formula.given(scalars)))
+
+    def _code(self, formula: Formula) -> Elementwise | None:
+        """The kernel of a formula; None if array-at-a-time evaluation has to do."""
+        key = (formula.graph.arrays, formula.graph.outputs)
+        if key not in self._codes:
+            try:
+                code = elementwise_code(formula.graph, self.dtype)
+            except NotImplementedError:
+                code = None
+            self._codes[key] = code if code is not None and code.arrays else None
+        return self._codes[key]
+
+    def _function(self, code: Elementwise) -> Callable[..., Any]:
+        if code.name not in self._functions:
+            self._functions[code.name] = self.driver.elementwise(code)
+        return self._functions[code.name]
+
+    def reason_against_plans(self) -> str | None:
+        return None
+
+    def lower(self, plan: Plan) -> Plan:
+        return lower(plan)
+
+    def program(self, plan: Plan, arrays: Mapping[str, Array]) -> "DeviceProgram":
+        self.activate()
+        return DeviceProgram(plan, arrays, self)
+
+
+_Call = Callable[[Sequence[float], int], None]  # of the scalars of a step and the address of its list of rows
+
+
+class DeviceProgram:
+    """A lowered plan bound to arrays: `run` repeats it for a number of steps."""
+
+    def __init__(self, plan: Plan, arrays: Mapping[str, Array], backend: DeviceBackend):
+        self.plan, self._backend, self._driver = plan, backend, backend.driver
+        self.arrays = dict(arrays)
+        self.arrays["work"] = self._driver.bytes(max(plan.work_bytes, 1))
+        self.arrays["held"] = self._driver.bytes(max(plan.held_bytes, 1))
+        self._calls = [self._bound(call) for call in plan.calls]
+
+    def bind(self, name: str, array: Array) -> None:
+        """Put another array of the same shape and dtype in the place of the input `name`."""
+        self.arrays[name] = array
+        for i, call in enumerate(self.plan.calls):
+            if any(place.buffer == name for place in _places(call)):
+                self._calls[i] = self._bound(call)
+
+    def once(self) -> None:
+        """One step of a plan that has neither scalars nor a list of rows."""
+        self._backend.activate()
+        for call in self._calls:
+            call((), 0)
+
+    def run(self, scalars: HostArray, rows: Array, batch: int) -> None:
+        """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
+        self._backend.activate()
+        start = self._backend.address(rows) if batch else 0
+        for step, values in enumerate(scalars.tolist()):
+            listed = start + ITEM["int32"] * batch * step
+            for call in self._calls:
+                call(values, listed)
+
+    def _bound(self, call: Any) -> _Call:
+        """A call with the addresses of the present arrays in it."""
+        if isinstance(call, Launch):
+            return self._launch(call)
+        if isinstance(call, Copy):
+            target, source = self._address(call.target), self._address(call.source)
+            return lambda scalars, listed: self._driver.copy(target, source, call.size)
+        return self._product(call)
+
+    def _launch(self, call: Launch) -> _Call:
+        kernel, sizes = self._driver.kernel(call), (call.rows, call.columns)
+        places = [self._address(place) for place in call.places]
+        if not call.numbers:
+            return lambda scalars, listed: kernel([*sizes, listed, *places])
+        nodes, names = [node for node, _ in call.numbers], self.plan.scalars
+
+        def run(scalars: Sequence[float], listed: int) -> None:
+            by_name = dict(zip(names, scalars, strict=True))
+            kernel([*sizes, listed, *places, *(evaluate(node, by_name) for node in nodes)])
+
+        return run
+
+    def _product(self, call: Product) -> _Call:
+        a = self._view(call.a, call.dtype, (call.k, call.m) if call.transpose_a else (call.m, call.k))
+        b = self._view(call.b, call.dtype, (call.n, call.k) if call.transpose_b else (call.k, call.n))
+        out = self._view(call.out, call.dtype, (call.m, call.n))
+        product, flips = self._driver.product, (call.transpose_a, call.transpose_b)
+        return lambda scalars, listed: product(a, b, out, *flips)
+
+    def _address(self, place: Place) -> int:
+        return self._backend.address(self.arrays[place.buffer]) + place.offset
+
+    def _view(self, place: Place, dtype: str, shape: tuple[int, int]) -> Array:
+        return self._driver.view(self.arrays[place.buffer], place.offset, dtype, shape)
+
+
+def _places(call: Any) -> Sequence[Place]:
+    if isinstance(call, Launch):
+        return call.places
+    return (call.source, call.target) if isinstance(call, Copy) else (call.a, call.b, call.out)
