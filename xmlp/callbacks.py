@@ -372,8 +372,14 @@ class Checkpoint:
         self.every_epochs, self.every_seconds = every_epochs, every_seconds
         self._best = None if best is None else Monitor(best, 1, 0.0, mode)
         self._own: list[Path] = []  # what this run has written, the oldest first
+        self._saved: tuple[int, int, int] | None = None
+        self._at = time.monotonic()
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
+        if any(isinstance(c, Checkpoint) and c is not self and c.folder == self.folder for c in trainer.callbacks):
+            raise ValueError(f"two Checkpoints write to {self.folder}: give each a folder of its own")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"{self.folder} is a file; a Checkpoint writes several and needs a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
         found = sorted(self.folder.glob("step-*.safetensors"))
         before = [path for path in found if path.stem <= _name(trainer)]

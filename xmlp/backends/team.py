@@ -256,6 +256,14 @@ class Threads:
     def __init__(self, get: Callable[[], int], set: Callable[[int], None]):
         self._get, self._set = get, set
         self._lock, self._users, self._before = threading.Lock(), 0, 1
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        """In a child nobody makes steps, whatever the parent was doing."""
+        if self._users:
+            self._set(self._before)
+        self._lock, self._users = threading.Lock(), 0
 
     @property
     def number(self) -> int:

@@ -155,7 +155,7 @@ def command(
     if paths.writable(path, csv).exists() and not (force or resume):
         raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
     run = Run(Path(folder or f"{path}.checkpoints"), save_every)
-    run.prepare(force, resume)
+    run.prepare(force, resume, Path(path))
     recipe = _recipe(DIGITS if csv is None else TABLE, {name: v for name, v in settings.items() if v is not None})
     _optimizer(recipe, 1)
     device = _backend(backend, dtype)
@@ -196,13 +196,14 @@ class Run:
     def _saved(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.safetensors"))
 
-    def prepare(self, force: bool, resume: bool) -> None:
+    def prepare(self, force: bool, resume: bool, model: Path) -> None:
         """Look for checkpoints before any work is done."""
+        self._forced = force
         if self.folder.exists() and not self.folder.is_dir():
             raise click.UsageError(f"{self.folder} is not a folder: choose another for --checkpoints")
-        if force:
-            self.forget()
-        if self._saved and not resume:
+        if resume and model.exists() and not self._saved:
+            raise click.UsageError(f"there is nothing to resume: {self.folder} holds no checkpoint, and {model} exists")
+        if self._saved and not (resume or force):
             raise click.UsageError(
                 f"{self.folder} holds an unfinished run: go on with it by --resume, or forget it by --force"
             )
@@ -216,6 +217,8 @@ class Run:
             listeners.append(callbacks.EarlyStopping(patience=recipe.patience))
         course = {**asdict(recipe), "seed": seed, "dtype": backend.dtype, "data": _fingerprint(job)}
         course = json.loads(json.dumps(course))
+        if self._forced:
+            self.forget()
         if self._saved:
             trainer = Trainer.resume(self.folder, backend=backend, callbacks=listeners)
             before = trainer.network.metadata.get("run")

@@ -34,13 +34,17 @@ Array = Any
 
 @dataclass(frozen=True)
 class Fit:
-    """What a `fit` was asked for; `rows` is 0 where batches come from an iterable, `last` its last epoch."""
+    """What a `fit` was asked for; `rows` is 0 where batches come from an iterable, `last` its last epoch.
+
+    `held` are the rows of the validation data, None where it is not known.
+    """
 
     last: int
     batch_size: int
     shuffle: bool
     validation_split: float
     rows: int
+    held: int | None = None
 
 
 class Snapshot(NamedTuple):
@@ -48,6 +52,7 @@ class Snapshot(NamedTuple):
 
     steps: int
     position: int
+    lr_scale: float
     link: str
     state: State
 
@@ -174,10 +179,10 @@ class Trainer:
 
         slots = {name: copy(slot) for name, slot in now.slots.items()}
         kept = State(copy(now.theta), slots, copy(now.stats), tuple(map(copy, now.sums)))
-        return Snapshot(self.steps, self.position, self.network.link, kept)
+        return Snapshot(self.steps, self.position, self.lr_scale, self.network.link, kept)
 
     def _restore(self, snapshot: Snapshot) -> None:
-        self.steps, self.position, self.network.link, state = snapshot
+        self.steps, self.position, self.lr_scale, self.network.link, state = snapshot
         self._sums = state.sums
         self._commit(state)
 
@@ -406,11 +411,27 @@ class Trainer:
                     while not (self._stop or self.finished):
                         if self._epoch(source, validation) and verbose:
                             print(_line(self.epoch, self.history), flush=True)
-            finally:
-                self._call("on_fit_end")
+            except BaseException as error:
+                self._end(error)
+                raise
+            self._end(None)
         finally:
             self._busy.release()
         return self.history
+
+    def _end(self, error: BaseException | None) -> None:
+        """Tell all callbacks that `fit` ends, whatever one of them does; the first error is the one to be seen."""
+        failed = None
+        for callback in self.callbacks:
+            try:
+                if hasattr(callback, "on_fit_end"):
+                    callback.on_fit_end(self)
+            except Exception as another:
+                if error is not None:
+                    error.add_note(f"{type(callback).__name__}.on_fit_end failed as well: {another}")
+                failed = failed or another
+        if error is None and failed is not None:
+            raise failed
 
     def _begin(
         self, x: Any, y: Any, epochs: int | None, batch_size: int | None, validation_data: Any,
@@ -454,8 +475,14 @@ class Trainer:
                     "use the version that it was saved with"
                 )
             self._order = None
+        held = 0 if validation is None else int(validation.x.shape[0])
+        if epochs is None and fit.held not in (None, held):
+            raise ValueError(
+                f"the unfinished fit had {fit.held or 'no'} rows of validation data, this one has {held or 'none'}: "
+                "it needs the same data"
+            )
         self.resumed = epochs is None
-        self._fit = replace(fit, rows=rows)
+        self._fit = replace(fit, rows=rows, held=held)
         if not self.resumed:
             self.position, self._sums = 0, self._no_sums()
         return source, validation
