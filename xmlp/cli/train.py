@@ -155,8 +155,13 @@ def command(
     if paths.writable(path, csv).exists() and not (force or resume):
         raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
     run = Run(Path(folder or f"{path}.checkpoints"), save_every)
-    run.prepare(force, resume, Path(path))
+    run.prepare(force, resume)
     recipe = _recipe(DIGITS if csv is None else TABLE, {name: v for name, v in settings.items() if v is not None})
+    if resume and not run.saved and Path(path).exists():
+        if not _finished(path, recipe, seed):
+            raise click.UsageError(f"there is nothing to resume: {run.folder} holds no checkpoint, and {path} exists")
+        click.echo(f"nothing to resume: {shown(path)} is the model of such a run that was finished", err=True)
+        return
     _optimizer(recipe, 1)
     device = _backend(backend, dtype)
     if csv is None:
@@ -185,6 +190,15 @@ def command(
     context.exit(128 + signal)
 
 
+def _finished(path: str, recipe: Recipe, seed: int) -> bool:
+    """Whether a model came out of a run with these settings; how many epochs one with patience takes is not known."""
+    wanted = json.loads(json.dumps({**asdict(recipe), "seed": seed}))
+    if recipe.patience is not None:
+        del wanted["epochs"]
+    made = xmlp.load(path).metadata.get("training")
+    return isinstance(made, dict) and all(made.get(name) == value for name, value in wanted.items())
+
+
 @dataclass
 class Run:
     """A run that can be cut short: its checkpoints in a folder, from which it goes on."""
@@ -193,17 +207,15 @@ class Run:
     save_every: float
 
     @property
-    def _saved(self) -> list[Path]:
+    def saved(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.safetensors"))
 
-    def prepare(self, force: bool, resume: bool, model: Path) -> None:
+    def prepare(self, force: bool, resume: bool) -> None:
         """Look for checkpoints before any work is done."""
         self._forced = force
         if self.folder.exists() and not self.folder.is_dir():
             raise click.UsageError(f"{self.folder} is not a folder: choose another for --checkpoints")
-        if resume and model.exists() and not self._saved:
-            raise click.UsageError(f"there is nothing to resume: {self.folder} holds no checkpoint, and {model} exists")
-        if self._saved and not (resume or force):
+        if self.saved and not (resume or force):
             raise click.UsageError(
                 f"{self.folder} holds an unfinished run: go on with it by --resume, or forget it by --force"
             )
@@ -219,7 +231,7 @@ class Run:
         course = json.loads(json.dumps(course))
         if self._forced:
             self.forget()
-        if self._saved:
+        if self.saved:
             trainer = Trainer.resume(self.folder, backend=backend, callbacks=listeners)
             before = trainer.network.metadata.get("run")
             if not isinstance(before, dict) or before.keys() != course.keys():
@@ -239,7 +251,7 @@ class Run:
 
     def forget(self) -> None:
         """Remove the checkpoints: a run that is done needs none."""
-        for path in [*self._saved, *self.folder.glob("step-*.safetensors.tmp.*")]:  # the latter of killed saves
+        for path in [*self.saved, *self.folder.glob("step-*.safetensors.tmp.*")]:  # the latter of killed saves
             path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
