@@ -169,7 +169,7 @@ def _fill(trainer: Trainer, arrays: dict[str, Any], saved: dict[str, Any], path:
         trainer._fit = Fit(**fit)
         sizes = [_whole(fit, name) for name in ("last", "batch_size", "rows")]
         split = fit["validation_split"]
-        if fit.get("held") is not None:
+        if "held" in fit:
             _whole(fit, "held")
         if not sizes[1] or type(fit["shuffle"]) is not bool or type(split) is not float or not 0 <= split < 1:
             raise ValueError(f"the fit is {fit}")

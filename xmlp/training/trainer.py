@@ -34,9 +34,8 @@ Array = Any
 
 @dataclass(frozen=True)
 class Fit:
-    """What a `fit` was asked for; `rows` is 0 where batches come from an iterable, `last` its last epoch.
-
-    `held` are the rows of the validation data, None where it is not known.
+    """What a `fit` was asked for: `last` is its last epoch, `rows` 0 where batches come from an iterable, `held` the
+    number of rows of the validation data.
     """
 
     last: int
@@ -44,7 +43,7 @@ class Fit:
     shuffle: bool
     validation_split: float
     rows: int
-    held: int | None = None
+    held: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -476,7 +475,7 @@ class Trainer:
                 )
             self._order = None
         held = 0 if validation is None else int(validation.x.shape[0])
-        if epochs is None and fit.held not in (None, held):
+        if epochs is None and fit.held != held:
             raise ValueError(
                 f"the unfinished fit had {fit.held or 'no'} rows of validation data, this one has {held or 'none'}: "
                 "it needs the same data"
