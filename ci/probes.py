@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from peers import best_of
 
 ROOT = Path(__file__).resolve().parent
 
@@ -56,15 +57,7 @@ def copy(rows=2000, columns=500):
     x = np.random.default_rng(0).normal(size=(rows, columns)).astype("f4")
     y, found = np.empty_like(x), {}
 
-    def seconds(function, repeats=60):
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    rate = 2 * x.nbytes / seconds(lambda: np.copyto(y, x))
+    rate = 2 * x.nbytes / best_of(lambda: np.copyto(y, x), 60)
     for name in ("relu", "leaky_relu", "hard_sigmoid", "hard_tanh", "tanh", "gelu"):
         network = xmlp.Network([Activation(name)], columns)
         network.compute(x)
@@ -72,7 +65,7 @@ def copy(rows=2000, columns=500):
         (program,) = predictor._local.programs.values()
         program.bind("x", x)
         program.bind("y", y)
-        found[name] = 2 * x.nbytes / seconds(program.once) / rate
+        found[name] = 2 * x.nbytes / best_of(program.once, 60) / rate
     return {"copy_GB_s": rate / 1e9, **found}
 
 

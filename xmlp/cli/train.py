@@ -136,7 +136,7 @@ def _word(value: Any) -> str:
 def command(
     csv: str | None, target: str | None, task: str | None, path: str, missing: str | None, seed: int, backend: str,
     dtype: str, deterministic: bool, quiet: bool, as_json: bool, force: bool, resume: bool, folder: str | None,
-    save_every: float,     **settings: Any,
+    save_every: float, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a network on a CSV file with a header line, - for standard input.
 
@@ -154,8 +154,8 @@ def command(
         raise click.UsageError("--force and --resume exclude each other")
     if paths.writable(path, csv).exists() and not (force or resume):
         raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
-    run = Run(Path(folder or f"{path}.checkpoints"), save_every)
-    run.prepare(force, resume)
+    run = Run(Path(folder or f"{path}.checkpoints"), save_every, force)
+    run.check(resume)
     recipe = _recipe(DIGITS if csv is None else TABLE, {name: v for name, v in settings.items() if v is not None})
     if resume and not run.saved and Path(path).exists():
         if not _finished(path, recipe, seed):
@@ -205,17 +205,17 @@ class Run:
 
     folder: Path
     save_every: float
+    force: bool
 
     @property
     def saved(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.safetensors"))
+        return callbacks.steps_in(self.folder)
 
-    def prepare(self, force: bool, resume: bool) -> None:
+    def check(self, resume: bool) -> None:
         """Look for checkpoints before any work is done."""
-        self._forced = force
         if self.folder.exists() and not self.folder.is_dir():
             raise click.UsageError(f"{self.folder} is not a folder: choose another for --checkpoints")
-        if self.saved and not (resume or force):
+        if self.saved and not (resume or self.force):
             raise click.UsageError(
                 f"{self.folder} holds an unfinished run: go on with it by --resume, or forget it by --force"
             )
@@ -229,7 +229,7 @@ class Run:
             listeners.append(callbacks.EarlyStopping(patience=recipe.patience))
         course = {**asdict(recipe), "seed": seed, "dtype": backend.dtype, "data": _fingerprint(job)}
         course = json.loads(json.dumps(course))
-        if self._forced:
+        if self.force:
             self.forget()
         if self.saved:
             trainer = Trainer.resume(self.folder, backend=backend, callbacks=listeners)

@@ -105,7 +105,7 @@ def resume(
             if i + 1 == len(candidates):
                 raise
             warnings.warn(f"going back to the checkpoint before the latest: {error}", stacklevel=3)
-    raise AssertionError  # steps_in found none and raised
+    raise CheckpointError(f"the folder {path} holds no checkpoint, no file step-....safetensors")
 
 
 class _Misfit(CheckpointError):

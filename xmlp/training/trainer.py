@@ -79,7 +79,7 @@ class Trainer:
         With `clip_norm`: whether a step whose gradient is not finite is left out and counted in history["skipped"], or
         ends training with `DivergenceError`.
     planned : bool, optional
-        Whether steps run as a plan in machine code: by default where that is possible (numpy, with the extra `fast`).
+        Whether steps run as a plan: by default where that is possible (numpy with the extra `fast`, and cupy).
 
     Attributes
     ----------
@@ -171,11 +171,7 @@ class Trainer:
         return (zero, zero, zero, zero)
 
     def _snapshot(self) -> Snapshot:
-        xp, now = self.network.backend.xp, self._state(self._sums)
-
-        def copy(array: Array) -> Array:
-            return xp.asarray(array, copy=True)
-
+        copy, now = self.network.backend.copy, self._state(self._sums)
         slots = {name: copy(slot) for name, slot in now.slots.items()}
         kept = State(copy(now.theta), slots, copy(now.stats), tuple(map(copy, now.sums)))
         return Snapshot(self.steps, self.position, self.lr_scale, self.network.link, kept)
