@@ -1,6 +1,6 @@
 """xmlp beside its peers, in one run: ratios of medians, interleaved, with disturbed rounds left out.
 
-    python ci/bench.py [--rounds 5] [--only digits,small] [--require jax,torch] [--write docs/performance.md]
+    python ci/bench.py [--rounds 5] [--only digits,small,predict] [--require jax,torch] [--write docs/performance.md]
 
 Each engine trains in a process of its own, one after another, round after round; of each process counts the fastest
 epoch, of the rounds the median. Before and after each round two threads hand a token to and fro: rounds in which that
@@ -29,6 +29,15 @@ CASES = {
     "large": ("Fashion 784-1024-1024-10, batch 512", "--sizes 784,1024,1024,10 --batch 512 --epochs 1"),
     "tanh": ("784-128-10 tanh, batch 64", "--sizes 784,128,10 --batch 64 --epochs 3 --activation tanh"),
     "sigmoid": ("784-128-10 sigmoid, batch 64", "--sizes 784,128,10 --batch 64 --epochs 3 --activation sigmoid"),
+}
+SECTIONS = {
+    "start": ("From process start to an accuracy (784-256-128-10, batch 128)", lambda every, peers: to_accuracy(peers)),
+    "predict": ("Predictions (784-128-10)", lambda every, peers: predictions([e for e in every if e != "sklearn"])),
+    "accuracy": ("Test accuracy after four epochs (784-128-10)", lambda every, peers: accuracies(peers)),
+    "stages": ("A step after 15 epochs / a step after 2", lambda every, peers: probe("stages")),
+    "copy": ("Fused passes: rate in memory / that of a copy", lambda every, peers: probe("copy")),
+    "scaling": ("How the cost of a step grows", lambda every, peers: probe("scaling")),
+    "import": ("Seconds to start Python and import", lambda every, peers: probe("import")),
 }
 ENGINES = ("products", "xmlp", "jax", "torch", "sklearn", "numpy", "xmlp-plain", "xmlp-replay")
 LIBRARIES = {"jax": "jax", "torch": "torch", "sklearn": "sklearn"}
@@ -69,7 +78,7 @@ def run(engine, options, **environment):
 
 
 def measured(options, engines, rounds, figure="us_per_step"):
-    """{engine: [figure of each round]}, and the probe of each round."""
+    """{engine: [figure of each calm round]}."""
     figures, probes = {e: [] for e in engines}, []
     for _ in range(rounds):
         before = ping_pong()
@@ -77,25 +86,22 @@ def measured(options, engines, rounds, figure="us_per_step"):
             figures[engine].append(run(engine, options))
         probes.append(max(before, ping_pong()))
     calm = [i for i, p in enumerate(probes) if p <= 3 * min(probes)]
-    return {e: [figures[e][i][figure] for i in calm] for e in engines}, figures
+    return {e: [figures[e][i][figure] for i in calm] for e in engines}
 
 
 def table(cases, rounds, engines):
     others = [e for e in engines if e != "xmlp"]
     head = ["case", "xmlp, µs a step", *(f"xmlp / {e}" for e in others), "rounds"]
-    rows, accuracies = [], []
+    rows = []
     for name in cases:
         title, options = CASES[name]
-        chosen = [e for e in engines if not (name == "large" and e in ("sklearn", "numpy", "xmlp-plain", "xmlp-replay"))]
-        times, results = measured(options, chosen, rounds)
+        chosen = [e for e in engines if not (name == "large" and e in ("sklearn", "numpy", "xmlp-plain"))]
+        times = measured(options, chosen, rounds)
         median = {e: statistics.median(t) for e, t in times.items()}
         ratios = [f"{median['xmlp'] / median[e]:.2f}" if e in median else "-" for e in others]
         rows.append([title, f"{median['xmlp']:.1f}", *ratios, f"{len(times['xmlp'])} of {rounds}"])
         print(" | ".join(rows[-1]), flush=True)
-        if name in ("small", "medium"):
-            shown = {e: statistics.median(r["accuracy"] for r in results[e]) for e in chosen if e != "products"}
-            accuracies.append(f"{title}: " + ", ".join(f"{e} {v:.4f}" for e, v in shown.items()))
-    return markdown(head, rows), accuracies
+    return markdown(head, rows)
 
 
 def markdown(head, rows):
@@ -121,19 +127,45 @@ def to_accuracy(engines, seeds=5):
     return markdown(["engine", "seconds to 0.87 test accuracy", "peak memory, MB"], rows)
 
 
-def predictions(engines):
+def predictions(engines, rounds=3):
     rows = []
     for engine in engines:
-        result = run(engine, "--sizes 784,128,10 --batch 64 --epochs 1 --predict")
-        rows.append([engine, f"{result['one_us']:.1f}", f"{result['many_us']:.0f}"])
+        results = [run(engine, "--sizes 784,128,10 --batch 64 --epochs 1 --predict") for _ in range(rounds)]
+        one, many = (statistics.median(r[name] for r in results) for name in ("one_us", "many_us"))
+        rows.append([engine, f"{one:.1f}", f"{many:.0f}"])
         print(" | ".join(rows[-1]), flush=True)
     return markdown(["engine", "one row, µs", "1000 rows, µs"], rows)
+
+
+def accuracies(engines, seeds=5):
+    """Test accuracy of 784-128-10 on Fashion-MNIST after four epochs: the mean of the seeds and their spread."""
+    rows = []
+    for engine in engines:
+        found = [run(engine, f"--sizes 784,128,10 --batch 64 --epochs 3 --seed {s}")["accuracy"] for s in range(seeds)]
+        rows.append([engine, f"{statistics.mean(found):.4f}", f"{statistics.stdev(found):.4f}"])
+        print(" | ".join(rows[-1]), flush=True)
+    return markdown(["engine", "mean of 5 seeds", "standard deviation"], rows)
+
+
+def probe(name):
+    """A table of what `ci/probes.py` measures of xmlp alone."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+    command = [sys.executable, str(ROOT / "probes.py"), name]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    if name == "scaling":
+        rows = [[*row[:4], f"{row[4]:.1f}", "-" if row[5] is None else f"{row[5]:.1f}"] for row in result]
+        text = markdown(["what grows", "network", "batch", "rows", "xmlp, µs a step", "products, µs"], rows)
+    else:
+        text = markdown([*result], [[f"{value:.2f}" for value in result.values()]])
+    print(text, flush=True)
+    return text
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default=",".join(CASES))
+    parser.add_argument("--only", default=",".join((*CASES, *SECTIONS)))
     parser.add_argument("--require", default="", help="peers that must be there")
     parser.add_argument("--write", help="the file whose measured part is replaced")
     a = parser.parse_args()
@@ -141,14 +173,17 @@ def main():
     if missing:
         sys.exit(f"required and not installed: {', '.join(missing)}")
     engines = [e for e in ENGINES if available(e)]
-    steps, accuracies = table(a.only.split(","), a.rounds, engines)
-    parts = ["### A training step: ratios of medians, smaller is faster", steps]
-    if accuracies:
-        parts += ["Test accuracy after equal epochs (medians): " + "; ".join(accuracies) + "."]
-    if a.only == ",".join(CASES):
-        peers = [e for e in engines if e not in ("products", "xmlp-plain", "xmlp-replay")]
-        parts += ["### From process start to an accuracy (784-256-128-10, batch 128)", to_accuracy(peers)]
-        parts += ["### Predictions (784-128-10)", predictions([e for e in peers if e != "sklearn"])]
+    peers = [e for e in engines if e not in ("products", "xmlp-plain", "xmlp-replay")]
+    wanted = a.only.split(",")
+    if strange := set(wanted) - {*CASES, *SECTIONS}:
+        sys.exit(f"unknown: {min(strange)}; there are {', '.join((*CASES, *SECTIONS))}")
+    parts = []
+    if cases := [name for name in wanted if name in CASES]:
+        parts += ["### A training step: ratios of medians, smaller is faster", table(cases, a.rounds, engines)]
+    for name in (name for name in wanted if name in SECTIONS):
+        title, measure = SECTIONS[name]
+        print(title, flush=True)
+        parts += [f"### {title}", measure(engines, peers)]
     names = ["numpy", "llvmlite", "jax", "torch", "scikit-learn"]
     found = [
         f"{n} {metadata.version(n)}" for n in names if importlib.util.find_spec(n.replace("scikit-learn", "sklearn"))

@@ -68,7 +68,15 @@ def products(a, x, y):
                     np.matmul(d[k + 1], w[k].T, out=back[k])
         return 0.0
 
-    return epoch, lambda rows: np.zeros((len(rows), a.sizes[-1]))
+    def predict(rows):
+        if len(rows) not in outputs:
+            outputs[len(rows)] = [np.empty((len(rows), n), "f4") for n in a.sizes[1:]]
+        for k, out in enumerate(outputs[len(rows)]):
+            rows = np.matmul(rows, w[k], out=out)
+        return rows
+
+    outputs: dict[int, list] = {}
+    return epoch, predict
 
 
 def numpy(a, x, y):
@@ -232,7 +240,9 @@ def xmlp_replay(a, x, y):
     return xmlp(a, x, y, planned=True)
 
 
-ENGINES = {f.__name__.replace("_", "-"): f for f in (products, numpy, sklearn, torch, jax, xmlp, xmlp_plain, xmlp_replay)}
+ENGINES = {
+    f.__name__.replace("_", "-"): f for f in (products, numpy, sklearn, torch, jax, xmlp, xmlp_plain, xmlp_replay)
+}
 
 
 def epochwise(epoch):

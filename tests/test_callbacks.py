@@ -267,3 +267,42 @@ def test_a_trainer_is_in_one_fit_at_a_time() -> None:
     assert one.epoch == 1
     one.fit(X, Y, epochs=1)
     assert one.epoch == 2
+
+
+# --- the end of a fit -------------------------------------------------------------------------------------------------
+
+
+def test_every_callback_is_told_of_the_end() -> None:
+    told: list[str] = []
+
+    class Failing:
+        def on_fit_end(self, trainer: Trainer) -> None:
+            raise OSError("at the end")
+
+    class Last:
+        def on_fit_end(self, trainer: Trainer) -> None:
+            told.append("end")
+
+    class Broken:
+        def on_epoch_end(self, trainer: Trainer) -> None:
+            raise ZeroDivisionError("in the epoch")
+
+    with pytest.raises(OSError, match="at the end"):
+        trainer(Failing(), Last()).fit(X, Y, epochs=1)
+    with pytest.raises(ZeroDivisionError, match="in the epoch") as caught:
+        trainer(Broken(), Failing(), Last()).fit(X, Y, epochs=1)
+    assert caught.value.__notes__ == ["Failing.on_fit_end failed as well: at the end"]
+    assert told == ["end", "end"]
+
+
+def test_an_interrupt_takes_a_changed_rate_back() -> None:
+    class Impatient:
+        def on_step_end(self, trainer: Trainer) -> None:
+            trainer.lr_scale *= 0.5
+            if trainer.steps == 2:
+                raise KeyboardInterrupt
+
+    one = trainer(Impatient())
+    with pytest.raises(KeyboardInterrupt):
+        one.fit(X, Y, epochs=1, batch_size=8)
+    assert (one.steps, one.lr_scale) == (0, 1.0)

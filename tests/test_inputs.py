@@ -259,7 +259,6 @@ FIT: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "batch_size text": ({"batch_size": "8"}, ValueError, "batch_size must be an integer >= 1, got '8'"),
     "epochs 0": ({"epochs": 0}, ValueError, "epochs must be an integer >= 1, got 0"),
     "epochs True": ({"epochs": True}, ValueError, "epochs must be an integer >= 1, got True"),
-    "epochs None": ({"epochs": None}, ValueError, "there is no earlier fit to finish"),
     "both validations": (
         {"validation_data": (X, LABELS), "validation_split": 0.2}, ValueError, "validation_data or validation_split",
     ),

@@ -22,7 +22,7 @@ def run(page):
 def test_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     pytest.importorskip("sklearn")
-    assert len(blocks_of("README.md")) == 5
+    assert len(blocks_of("README.md")) == 6
     names = run("README.md")
     assert names["history"]["val_accuracy"][-1] > 0.95
     assert (tmp_path / "digits.safetensors").exists()

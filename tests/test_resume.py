@@ -337,3 +337,52 @@ def test_a_history_that_is_not_finite_comes_back(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         resumed.fit(X, LABELS, epochs=1)
+
+
+def test_validation_data_are_part_of_the_run(tmp_path: Path) -> None:
+    one = trainer(callbacks=[EarlyStopping(), SaveAt(tmp_path)])
+    one.fit(X, LABELS, epochs=2, batch_size=8, validation_data=HELD)
+    resumed = Trainer.resume(tmp_path / "5.safetensors", callbacks=[EarlyStopping()])
+    with pytest.raises(ValueError, match="had 7 rows of validation data, this one has none"):
+        resumed.fit(X, LABELS)
+    resumed.fit(X, LABELS, validation_data=HELD)
+    assert state_of(resumed) == state_of(one)
+
+
+def test_a_resumed_run_is_saved_again(mode: Mode, tmp_path: Path) -> None:
+    one = trainer(callbacks=[EarlyStopping("loss"), Checkpoint(tmp_path)], backend=mode.backend())
+    one.fit(X, LABELS, epochs=2)
+    for _ in range(2):
+        resumed = Trainer.resume(
+            tmp_path, backend=mode.backend(), callbacks=[EarlyStopping("loss"), Checkpoint(tmp_path)]
+        )
+        resumed.save(tmp_path / f"step-{resumed.steps:010d}.safetensors")
+    assert state_of(resumed) == state_of(one)
+
+
+def test_a_memory_that_is_empty_at_first(tmp_path: Path) -> None:
+    class Keep:
+        def __init__(self) -> None:
+            self.seen: dict[str, Any] = {}
+
+        def on_epoch_end(self, trainer: Trainer) -> None:
+            self.seen["epoch"] = trainer.epoch
+
+        def state(self) -> dict[str, Any]:
+            return self.seen
+
+        def restore(self, state: dict[str, Any]) -> None:
+            self.seen = state
+
+    trainer(callbacks=[Keep(), Checkpoint(tmp_path)]).fit(X, LABELS, epochs=2)
+    kept = Keep()
+    Trainer.resume(tmp_path, callbacks=[kept, Checkpoint(tmp_path)])
+    assert kept.seen == {"epoch": 2}
+
+
+def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file; a Checkpoint writes several"):
+        trainer(callbacks=[Checkpoint(tmp_path / "file")]).fit(X, LABELS, epochs=1)
+    with pytest.raises(ValueError, match="two Checkpoints write to"):
+        trainer(callbacks=[Checkpoint(tmp_path), Checkpoint(tmp_path, keep=1)]).fit(X, LABELS, epochs=1)

@@ -68,10 +68,12 @@ def test_shared_steps_are_the_plain_ones(lanes: Any, number: int, layers: str, r
     assert np.abs(theta - plain).max() < 1e-8
 
 
-def test_chance_decides_nothing(lanes: Any) -> None:
-    lanes(3)
-    first, _ = trained("dense")
-    assert all((trained("dense")[0] == first).all() for _ in range(10))
+@pytest.mark.parametrize("layers", NETWORKS)
+def test_chance_decides_nothing(lanes: Any, layers: str) -> None:
+    """More threads than processors, and calls of different numbers of shares one after another."""
+    lanes(5)
+    first, _ = trained(layers)
+    assert all((trained(layers)[0] == first).all() for _ in range(20))
 
 
 def test_without_helpers_the_caller_does_all_shares(lanes: Any, monkeypatch: pytest.MonkeyPatch) -> None:

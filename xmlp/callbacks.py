@@ -34,7 +34,7 @@ import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
-from xmlp.errors import CheckpointError, unknown
+from xmlp.errors import unknown
 
 if TYPE_CHECKING:
     from xmlp.training.trainer import Trainer
@@ -160,8 +160,8 @@ class EarlyStopping:
     def on_epoch_end(self, trainer: "Trainer") -> None:
         if self._monitor.improved(trainer):
             if self.restore_best:
-                xp, network = trainer.network.backend.xp, trainer.network
-                self._theta, self._stats = (xp.asarray(a, copy=True) for a in (network.theta, network.stats))
+                network, copy = trainer.network, trainer.network.backend.copy
+                self._theta, self._stats = copy(network.theta), copy(network.stats)
         elif self._monitor.wait >= self._monitor.patience:
             self.stopped = True
             trainer.stop()
@@ -372,10 +372,16 @@ class Checkpoint:
         self.every_epochs, self.every_seconds = every_epochs, every_seconds
         self._best = None if best is None else Monitor(best, 1, 0.0, mode)
         self._own: list[Path] = []  # what this run has written, the oldest first
+        self._saved: tuple[int, int, int] | None = None
+        self._at = time.monotonic()
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
+        if any(isinstance(c, Checkpoint) and c is not self and c.folder == self.folder for c in trainer.callbacks):
+            raise ValueError(f"two Checkpoints write to {self.folder}: give each a folder of its own")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise NotADirectoryError(f"{self.folder} is a file; a Checkpoint writes several and needs a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
-        found = sorted(self.folder.glob("step-*.safetensors"))
+        found = steps_in(self.folder)[::-1]
         before = [path for path in found if path.stem <= _name(trainer)]
         if len(before) < len(found) and not trainer.resumed:
             raise ValueError(
@@ -437,14 +443,5 @@ def _name(trainer: "Trainer") -> str:
 
 
 def steps_in(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, latest first.
-
-    Raises
-    ------
-    CheckpointError
-        If there are none.
-    """
-    found = sorted(folder.glob("step-*.safetensors"), reverse=True)
-    if not found:
-        raise CheckpointError(f"the folder {folder} holds no checkpoint, no file step-....safetensors")
-    return found
+    """The checkpoints in a folder, latest first."""
+    return sorted(folder.glob("step-*.safetensors"), reverse=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xmlp.activations import ACTIVATIONS
 from xmlp.errors import unknown
 
 HostArray = np.ndarray[Any, Any]
@@ -102,15 +103,12 @@ def best_temperature(logits: HostArray, targets: HostArray, weights: HostArray |
     """
     z, y = logits.astype(np.float64), targets.astype(np.float64)
     w = np.ones_like(z) if weights is None else weights
+    probabilities = ACTIVATIONS[link]
 
     def slope(inverse: float) -> float:
         """The derivative of the negative log-likelihood with respect to 1 / T."""
         with np.errstate(under="ignore"):
-            if link == "sigmoid":
-                p = 0.5 * (1.0 + np.tanh(0.5 * inverse * z))
-            else:
-                e = np.exp(inverse * (z - z.max(axis=1, keepdims=True)))
-                p = e / e.sum(axis=1, keepdims=True)
+            p = probabilities.evaluate(np, inverse * z)
         return float((w * (p - y) * z).sum())
 
     low, high = -7.0, 7.0  # of the logarithm of 1 / T: probabilities need not become certain

@@ -175,3 +175,27 @@ def test_auto_says_why_it_is_not_a_device_where_cupy_is_installed(here, monkeypa
 
     monkeypatch.setattr(xmlp.cli.train, "backend_named", backend)
     assert run("train", "--epochs", 1, "--quiet").stderr == "note: computing on numpy: no driver\n"
+
+
+def test_nothing_to_resume_overwrites_nothing(here, contents):
+    path = table(here / "a.csv", houses(50))
+    setting = ["train", path, "--target", "price", "--quiet"]
+    run(*setting, "--epochs", 2)
+    before = contents()
+    told = run(*setting, "--epochs", 1, "--resume", code=2).stderr
+    assert "there is nothing to resume: model.safetensors.checkpoints holds no checkpoint" in told
+    assert contents() == before
+    assert "is the model of such a run that was finished" in run(*setting, "--epochs", 2, "--resume").stderr
+    assert contents() == before
+
+
+def test_force_forgets_a_run_only_when_another_begins(here, contents):
+    (here / "run").mkdir()
+    (here / "run" / "step-0000000001.safetensors").write_bytes(b"")
+    before = contents()
+    run("train", "missing.csv", "--target", "price", "--checkpoints", "run", "--force", code=2)
+    assert contents() == before
+    run("train", "--epochs", 1, "--checkpoints", "run", "--quiet", code=2)
+    assert contents() == before
+    run("train", "--epochs", 1, "--checkpoints", "run", "--quiet", "--force")
+    assert [p.name for p in here.iterdir()] == ["model.safetensors"]

@@ -144,8 +144,10 @@ def test_a_run_that_is_not_repeatable_is_seen(planted, tmp_path):
         broken("D1", tmp_path, 3)
 
 
-def test_threads_that_are_not_pinned_are_seen(planted, tmp_path):
-    code = determinism.TRAIN.replace("if pinned", "if not pinned")
+def test_training_that_depends_on_the_number_of_threads_is_seen(planted, tmp_path):
+    code = determinism.TRAIN.replace("seed=5", "seed=int(os.environ['OMP_NUM_THREADS'])").replace(
+        "sys\n", "os, sys\n", 1
+    )
     with planted(determinism, "TRAIN", code):
         broken("D2", tmp_path)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from xmlp.backends import memory
 from xmlp.graph.plan import REDUCTIONS, Copy, Kernel, Operand, Place, Plan, Product, base
-from xmlp.graph.tensor import PlanError, TensorNode, matrix
+from xmlp.graph.tensor import TensorNode, matrix
 
 HostArray = np.ndarray[Any, Any]
 Call = Callable[[], object]
@@ -128,7 +128,9 @@ class _Pass:
     def __init__(self, kernel: Kernel, program: Program):
         self.kernel, self.program = kernel, program
         self.inside = set(kernel.nodes)
-        self.memory = {o: program.view(o.place, o.node.dtype, self._shape(o)) for o in kernel.operands if o.pattern != "scratch"}
+        self.memory = {
+            o: program.view(o.place, o.node.dtype, self._shape(o)) for o in kernel.operands if o.pattern != "scratch"
+        }
         self.order: dict[TensorNode, None] = {}  # the nodes to compute, in this order
         self.uses: Counter[TensorNode] = Counter()
         for node in kernel.nodes:
@@ -150,8 +152,7 @@ class _Pass:
         found, _ = base(a)
         if found.weak or found.op in ("full", "index") or self.loaded(a) is not None:
             return None
-        if matrix(found.shape) != matrix(a.shape):
-            raise PlanError(f"{found} as an array of the shape {a.shape}")
+        assert matrix(found.shape) == matrix(a.shape), "a pass has arrays of one shape"
         return found
 
     def loaded(self, a: TensorNode) -> HostArray | None:
@@ -166,7 +167,8 @@ class _Pass:
 
     def _late(self) -> set[TensorNode]:
         """What must not be stored at once: it lies where a later operation reads the old values."""
-        late, later = set(), []
+        late: set[TensorNode] = set()
+        later: list[HostArray] = []
         for node in reversed(self.order):
             if node in self.stores and any(np.may_share_memory(self.stores[node], array) for array in later):
                 late.add(node)
@@ -195,7 +197,8 @@ class _Block:
 
     def __init__(self, whole: _Pass, rows: slice, columns: slice):
         self.whole, self.rows, self.columns = whole, rows, columns
-        self.room, self.calls = whole.program.room, []  # type: ignore[var-annotated]
+        self.room = whole.program.room
+        self.calls: list[Call] = []
         self.first = rows.start == columns.start == 0
         self.values: dict[TensorNode, HostArray] = {}
         self.temporary: dict[TensorNode, _Temporary] = {}
@@ -320,4 +323,5 @@ class _Block:
 
 
 def _same(a: HostArray, b: HostArray) -> bool:
-    return a.shape == b.shape and a.__array_interface__["data"] == b.__array_interface__["data"]
+    same: bool = a.shape == b.shape and a.__array_interface__["data"] == b.__array_interface__["data"]
+    return same

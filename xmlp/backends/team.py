@@ -89,6 +89,8 @@ def _of_kernel(kernel: Kernel, lanes: int) -> list[Share]:
 # A call is an entry of four words: function, table, shift of the list, number of further entries that may run at the
 # same time. The block of a team: 0 whether steps are being made; 8 the number of the call being shared, times 256, plus
 # the next share to take; 9 shares done; 10 shares given out; 11 entries, 12 their number, 13 scalars, 14 list of rows.
+# While 11 to 14 change, the share to take is 255, of which there never are that many: whoever took the last look at the
+# call before finds the word changed, and takes nothing.
 CODE = """
 define internal void @share(ptr %entry, ptr %scalars, ptr %list) {
   %function = load ptr, ptr %entry
@@ -150,6 +152,14 @@ end:
 }
 
 define internal void @together(ptr %team, ptr %entry, i64 %count, ptr %scalars, ptr %list) {
+  %next.at = getelementptr i64, ptr %team, i64 8
+  %next.before = load atomic i64, ptr %next.at monotonic, align 8
+  %call.before = lshr i64 %next.before, 8
+  %call = add i64 %call.before, 1
+  %next = shl i64 %call, 8
+  %closed = or i64 %next, 255
+  store atomic i64 %closed, ptr %next.at release, align 8
+  fence seq_cst
   %further = getelementptr i64, ptr %entry, i64 4
   %entries.at = getelementptr i64, ptr %team, i64 11
   store atomic ptr %further, ptr %entries.at monotonic, align 8
@@ -163,11 +173,6 @@ define internal void @together(ptr %team, ptr %entry, i64 %count, ptr %scalars, 
   %given.before = load i64, ptr %given.at
   %given = add i64 %given.before, %count
   store i64 %given, ptr %given.at
-  %next.at = getelementptr i64, ptr %team, i64 8
-  %next.before = load atomic i64, ptr %next.at monotonic, align 8
-  %call.before = lshr i64 %next.before, 8
-  %call = add i64 %call.before, 1
-  %next = shl i64 %call, 8
   store atomic i64 %next, ptr %next.at release, align 8
   call void @share(ptr %entry, ptr %scalars, ptr %list)
   br label %loop
@@ -251,6 +256,14 @@ class Threads:
     def __init__(self, get: Callable[[], int], set: Callable[[int], None]):
         self._get, self._set = get, set
         self._lock, self._users, self._before = threading.Lock(), 0, 1
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        """In a child nobody makes steps, whatever the parent was doing."""
+        if self._users:
+            self._set(self._before)
+        self._lock, self._users = threading.Lock(), 0
 
     @property
     def number(self) -> int:

@@ -136,7 +136,7 @@ def _word(value: Any) -> str:
 def command(
     csv: str | None, target: str | None, task: str | None, path: str, missing: str | None, seed: int, backend: str,
     dtype: str, deterministic: bool, quiet: bool, as_json: bool, force: bool, resume: bool, folder: str | None,
-    save_every: float,     **settings: Any,
+    save_every: float, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a network on a CSV file with a header line, - for standard input.
 
@@ -154,9 +154,14 @@ def command(
         raise click.UsageError("--force and --resume exclude each other")
     if paths.writable(path, csv).exists() and not (force or resume):
         raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
-    run = Run(Path(folder or f"{path}.checkpoints"), save_every)
-    run.prepare(force, resume)
+    run = Run(Path(folder or f"{path}.checkpoints"), save_every, force)
+    run.check(resume)
     recipe = _recipe(DIGITS if csv is None else TABLE, {name: v for name, v in settings.items() if v is not None})
+    if resume and not run.saved and Path(path).exists():
+        if not _finished(path, recipe, seed):
+            raise click.UsageError(f"there is nothing to resume: {run.folder} holds no checkpoint, and {path} exists")
+        click.echo(f"nothing to resume: {shown(path)} is the model of such a run that was finished", err=True)
+        return
     _optimizer(recipe, 1)
     device = _backend(backend, dtype)
     if csv is None:
@@ -185,24 +190,32 @@ def command(
     context.exit(128 + signal)
 
 
+def _finished(path: str, recipe: Recipe, seed: int) -> bool:
+    """Whether a model came out of a run with these settings; how many epochs one with patience takes is not known."""
+    wanted = json.loads(json.dumps({**asdict(recipe), "seed": seed}))
+    if recipe.patience is not None:
+        del wanted["epochs"]
+    made = xmlp.load(path).metadata.get("training")
+    return isinstance(made, dict) and all(made.get(name) == value for name, value in wanted.items())
+
+
 @dataclass
 class Run:
     """A run that can be cut short: its checkpoints in a folder, from which it goes on."""
 
     folder: Path
     save_every: float
+    force: bool
 
     @property
-    def _saved(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.safetensors"))
+    def saved(self) -> list[Path]:
+        return callbacks.steps_in(self.folder)
 
-    def prepare(self, force: bool, resume: bool) -> None:
+    def check(self, resume: bool) -> None:
         """Look for checkpoints before any work is done."""
         if self.folder.exists() and not self.folder.is_dir():
             raise click.UsageError(f"{self.folder} is not a folder: choose another for --checkpoints")
-        if force:
-            self.forget()
-        if self._saved and not resume:
+        if self.saved and not (resume or self.force):
             raise click.UsageError(
                 f"{self.folder} holds an unfinished run: go on with it by --resume, or forget it by --force"
             )
@@ -216,7 +229,9 @@ class Run:
             listeners.append(callbacks.EarlyStopping(patience=recipe.patience))
         course = {**asdict(recipe), "seed": seed, "dtype": backend.dtype, "data": _fingerprint(job)}
         course = json.loads(json.dumps(course))
-        if self._saved:
+        if self.force:
+            self.forget()
+        if self.saved:
             trainer = Trainer.resume(self.folder, backend=backend, callbacks=listeners)
             before = trainer.network.metadata.get("run")
             if not isinstance(before, dict) or before.keys() != course.keys():
@@ -236,7 +251,7 @@ class Run:
 
     def forget(self) -> None:
         """Remove the checkpoints: a run that is done needs none."""
-        for path in [*self._saved, *self.folder.glob("step-*.safetensors.tmp.*")]:  # the latter of killed saves
+        for path in [*self.saved, *self.folder.glob("step-*.safetensors.tmp.*")]:  # the latter of killed saves
             path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()

@@ -275,7 +275,8 @@ class _Planner:
         own = matrix(node.args[0].shape if node.op in REDUCTIONS else node.shape)
         space = own
         if own[1] == 1 and own[0] > 1 and node.op not in REDUCTIONS:  # a number per row: beside the row it belongs to
-            wider = {self.space[s] for a in node.args if (s := self._kernel_mate(a)) is not None} - {own}
+            mates = [mate for a in node.args if (mate := self._kernel_mate(a)) is not None]
+            wider = {self.space[mate] for mate in mates if self.space[mate][0] == own[0]} - {own}
             space = wider.pop() if len(wider) == 1 else own
         stage = 0
         for a in node.args:

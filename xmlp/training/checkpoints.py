@@ -43,7 +43,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             if value is None or isinstance(value, (bool, int, float, str)):
                 values[name] = value
             else:
-                arrays[f"callback.{i}.{name}"] = np.asarray(to_host(value))
+                arrays[f"callback.{i}.{name}"] = value if isinstance(value, np.ndarray) else to_host(value)
         memories.append({"type": type(callback).__name__, "values": values})
     pure, fit = trainer._pure, trainer._fit
     config = {
@@ -63,8 +63,9 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     files.write(path, arrays, config, any_numbers=("history",))
 
 
-def _remembering(callbacks: Sequence[Any]) -> list[Any]:
-    return [c for c in callbacks if hasattr(c, "state") and c.state()]
+def _remembering(callbacks: Sequence[Any], known: Sequence[str] = ()) -> list[Any]:
+    """Those with something to remember, or of a type that had."""
+    return [c for c in callbacks if hasattr(c, "state") and (c.state() or type(c).__name__ in known)]
 
 
 def _described(value: Any) -> Any:
@@ -104,7 +105,7 @@ def resume(
             if i + 1 == len(candidates):
                 raise
             warnings.warn(f"going back to the checkpoint before the latest: {error}", stacklevel=3)
-    raise AssertionError  # steps_in found none and raised
+    raise CheckpointError(f"the folder {path} holds no checkpoint, no file step-....safetensors")
 
 
 class _Misfit(CheckpointError):
@@ -168,6 +169,8 @@ def _fill(trainer: Trainer, arrays: dict[str, Any], saved: dict[str, Any], path:
         trainer._fit = Fit(**fit)
         sizes = [_whole(fit, name) for name in ("last", "batch_size", "rows")]
         split = fit["validation_split"]
+        if "held" in fit:
+            _whole(fit, "held")
         if not sizes[1] or type(fit["shuffle"]) is not bool or type(split) is not float or not 0 <= split < 1:
             raise ValueError(f"the fit is {fit}")
     if trainer.position:
@@ -179,7 +182,7 @@ def _fill(trainer: Trainer, arrays: dict[str, Any], saved: dict[str, Any], path:
         memories[int(number)][key] = arrays.pop(name)
     if arrays:
         raise ValueError(f"the file holds {min(arrays)!r}, which does not belong there")
-    listeners = _remembering(trainer.callbacks)
+    listeners = _remembering(trainer.callbacks, kinds)
     if [type(c).__name__ for c in listeners] != kinds:
         raise _Misfit(
             f"{path} holds the memory of these callbacks: {', '.join(kinds) or 'none'}. "

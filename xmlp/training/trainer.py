@@ -34,13 +34,16 @@ Array = Any
 
 @dataclass(frozen=True)
 class Fit:
-    """What a `fit` was asked for; `rows` is 0 where batches come from an iterable, `last` its last epoch."""
+    """What a `fit` was asked for: `last` is its last epoch, `rows` 0 where batches come from an iterable, `held` the
+    number of rows of the validation data.
+    """
 
     last: int
     batch_size: int
     shuffle: bool
     validation_split: float
     rows: int
+    held: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -48,6 +51,7 @@ class Snapshot(NamedTuple):
 
     steps: int
     position: int
+    lr_scale: float
     link: str
     state: State
 
@@ -75,7 +79,7 @@ class Trainer:
         With `clip_norm`: whether a step whose gradient is not finite is left out and counted in history["skipped"], or
         ends training with `DivergenceError`.
     planned : bool, optional
-        Whether steps run as a plan in machine code: by default where that is possible (numpy, with the extra `fast`).
+        Whether steps run as a plan: by default where that is possible (numpy with the extra `fast`, and cupy).
 
     Attributes
     ----------
@@ -167,17 +171,13 @@ class Trainer:
         return (zero, zero, zero, zero)
 
     def _snapshot(self) -> Snapshot:
-        xp, now = self.network.backend.xp, self._state(self._sums)
-
-        def copy(array: Array) -> Array:
-            return xp.asarray(array, copy=True)
-
+        copy, now = self.network.backend.copy, self._state(self._sums)
         slots = {name: copy(slot) for name, slot in now.slots.items()}
         kept = State(copy(now.theta), slots, copy(now.stats), tuple(map(copy, now.sums)))
-        return Snapshot(self.steps, self.position, self.network.link, kept)
+        return Snapshot(self.steps, self.position, self.lr_scale, self.network.link, kept)
 
     def _restore(self, snapshot: Snapshot) -> None:
-        self.steps, self.position, self.network.link, state = snapshot
+        self.steps, self.position, self.lr_scale, self.network.link, state = snapshot
         self._sums = state.sums
         self._commit(state)
 
@@ -406,11 +406,27 @@ class Trainer:
                     while not (self._stop or self.finished):
                         if self._epoch(source, validation) and verbose:
                             print(_line(self.epoch, self.history), flush=True)
-            finally:
-                self._call("on_fit_end")
+            except BaseException as error:
+                self._end(error)
+                raise
+            self._end(None)
         finally:
             self._busy.release()
         return self.history
+
+    def _end(self, error: BaseException | None) -> None:
+        """Tell all callbacks that `fit` ends, whatever one of them does; the first error is the one to be seen."""
+        failed = None
+        for callback in self.callbacks:
+            try:
+                if hasattr(callback, "on_fit_end"):
+                    callback.on_fit_end(self)
+            except Exception as another:
+                if error is not None:
+                    error.add_note(f"{type(callback).__name__}.on_fit_end failed as well: {another}")
+                failed = failed or another
+        if error is None and failed is not None:
+            raise failed
 
     def _begin(
         self, x: Any, y: Any, epochs: int | None, batch_size: int | None, validation_data: Any,
@@ -454,8 +470,14 @@ class Trainer:
                     "use the version that it was saved with"
                 )
             self._order = None
+        held = 0 if validation is None else int(validation.x.shape[0])
+        if epochs is None and fit.held != held:
+            raise ValueError(
+                f"the unfinished fit had {fit.held or 'no'} rows of validation data, this one has {held or 'none'}: "
+                "it needs the same data"
+            )
         self.resumed = epochs is None
-        self._fit = replace(fit, rows=rows)
+        self._fit = replace(fit, rows=rows, held=held)
         if not self.resumed:
             self.position, self._sums = 0, self._no_sums()
         return source, validation
