@@ -110,12 +110,17 @@ def _range_text(name: str) -> str:
     return f"a finite number {above}" if high == float("inf") else f"a number with {low:g} <= {name} < {high:g}"
 
 
-def flushed(xp: Any, moment: Array, least: float = 1e-30) -> Array:
+def flushed(xp: Any, moment: Array) -> Array:
     """`moment` with tiny values set to 0.
 
     The running mean of a gradient that has become zero decays into subnormal numbers, which processors handle slowly.
     """
-    return xp.where(xp.abs(moment) < least, 0.0, moment)
+    return xp.where(xp.abs(moment) < 1e-30, 0.0, moment)
+
+
+def flushed_square(xp: Any, moment: Array) -> Array:
+    """The same for the running mean of a square, which is not negative."""
+    return xp.where(moment < 1e-36, 0.0, moment)
 
 
 @elementwise
@@ -193,7 +198,7 @@ class Adagrad(Optimizer):
 @elementwise
 def rmsprop(xp, theta, grad, v, *, lr, rho, one_minus_rho, eps):  # type: ignore[no-untyped-def]
     """V' = rho v + (1 - rho) grad^2; theta - lr grad / (sqrt(v') + eps)."""
-    v = flushed(xp, rho * v + one_minus_rho * grad**2, 1e-36)
+    v = flushed_square(xp, rho * v + one_minus_rho * grad**2)
     return theta - lr * grad / (xp.sqrt(v) + eps), v
 
 
@@ -215,45 +220,18 @@ class RMSProp(Optimizer):
 
 
 @elementwise
-def adam(xp, theta, grad, m, v, *, lr, keep, beta1, one_minus_beta1, beta2, one_minus_beta2, scale, eps):  # type: ignore[no-untyped-def]
-    """Moments m, v and the update; `lr` holds the first bias correction, `scale` that of the root of v.
-
-    `keep` is 1 - lr weight_decay.
-    """
+def adam(xp, theta, grad, m, v, *, lr, beta1, one_minus_beta1, beta2, one_minus_beta2, eps):  # type: ignore[no-untyped-def]
+    """Moments m, v and the update; `lr` and `eps` hold the bias corrections (Kingma & Ba, 2015, end of section 2)."""
     m = flushed(xp, beta1 * m + one_minus_beta1 * grad)
-    v = flushed(xp, beta2 * v + one_minus_beta2 * grad**2, 1e-36)
-    return keep * theta - lr * m / (scale * xp.sqrt(v) + eps), m, v
+    v = flushed_square(xp, beta2 * v + one_minus_beta2 * grad**2)
+    return theta - lr * m / (xp.sqrt(v) + eps), m, v
 
 
-@dataclass(frozen=True)
-class AdamW(Optimizer):
-    """Adam with decoupled decay: theta <- (1 - lr weight_decay) theta before the step (Loshchilov & Hutter, 2019).
-
-    Biases and normalisations do not decay.
-    """
-
-    lr: LearningRate = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.01
-    slots: ClassVar[tuple[str, ...]] = ("m", "v")
-
-    @property
-    def rule(self) -> Formula:
-        return adam
-
-    def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
-        return {
-            "lr": lr / (1.0 - self.beta1**step),
-            "keep": 1.0 - lr * self.weight_decay if decay else 1.0,
-            "beta1": self.beta1,
-            "one_minus_beta1": 1.0 - self.beta1,
-            "beta2": self.beta2,
-            "one_minus_beta2": 1.0 - self.beta2,
-            "scale": (1.0 - self.beta2**step) ** -0.5,
-            "eps": self.eps,
-        }
+@elementwise
+def adamw(xp, theta, grad, m, v, *, keep, lr, beta1, one_minus_beta1, beta2, one_minus_beta2, eps):  # type: ignore[no-untyped-def]
+    """Adam from keep theta; `keep` is 1 - lr weight_decay."""
+    moments = {"beta1": beta1, "one_minus_beta1": one_minus_beta1, "beta2": beta2, "one_minus_beta2": one_minus_beta2}
+    return adam(keep * theta, grad, m, v, lr=lr, eps=eps, **moments)
 
 
 @dataclass(frozen=True)
@@ -274,7 +252,38 @@ class Adam(Optimizer):
         return adam
 
     def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
-        return AdamW(self.lr, self.beta1, self.beta2, self.eps, 0.0).scalars(lr, step, decay)
+        root = (1.0 - self.beta2**step) ** 0.5
+        return {
+            "lr": lr / (1.0 - self.beta1**step) * root,
+            "beta1": self.beta1,
+            "one_minus_beta1": 1.0 - self.beta1,
+            "beta2": self.beta2,
+            "one_minus_beta2": 1.0 - self.beta2,
+            "eps": self.eps * root,
+        }
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam with decoupled decay: theta <- (1 - lr weight_decay) theta before the step (Loshchilov & Hutter, 2019).
+
+    Biases and normalisations do not decay.
+    """
+
+    lr: LearningRate = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    slots: ClassVar[tuple[str, ...]] = ("m", "v")
+
+    @property
+    def rule(self) -> Formula:
+        return adamw
+
+    def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
+        keep = 1.0 - lr * self.weight_decay if decay else 1.0
+        return {"keep": keep, **Adam(self.lr, self.beta1, self.beta2, self.eps).scalars(lr, step)}
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

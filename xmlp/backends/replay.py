@@ -18,7 +18,7 @@ from xmlp.graph.tensor import TensorNode, matrix
 
 HostArray = np.ndarray[Any, Any]
 Call = Callable[[], object]
-BLOCK = 16384  # elements
+BLOCK = 32768  # elements
 _AXIS = {"row": 1, "column": 0, "all": None}
 
 
@@ -268,6 +268,7 @@ class _Block:
             self._reduce(node, values[0])
         elif node.op == "where":
             self._where(node, self._value(node.args[0], "bool"), *values)
+            return
         elif node.op == "astype":
             self._do(np.copyto, self._out(node, values[0].shape), values[0], "unsafe")
         elif node.op == "pow" and node.args[1].op == "const" and node.args[1].attr in (2, 3):
@@ -308,6 +309,24 @@ class _Block:
             self.room.give(part.raw)
 
     def _where(self, node: TensorNode, condition: HostArray, a: HostArray, b: HostArray) -> None:
+        if _is_zero(node.args[1]):
+            inverse = self._temporary(condition.shape, "bool")
+            self._do(np.logical_not, condition, inverse.array)
+            self._keep(node, b, inverse.array)
+            self.room.give(inverse.raw)
+        elif _is_zero(node.args[2]):
+            self._keep(node, a, condition)
+        else:
+            self._choose(node, condition, a, b)
+
+    def _keep(self, node: TensorNode, x: HostArray, condition: HostArray) -> None:
+        """`x` where the condition holds, else 0: its bits times 1 or 0, much faster than a choice."""
+        self._done(node)  # the result may take the place of an argument
+        out = self._out(node, np.broadcast_shapes(condition.shape, x.shape))
+        bits = f"int{8 * out.itemsize}"
+        self._do(np.multiply, x.view(bits), condition, out.view(bits))
+
+    def _choose(self, node: TensorNode, condition: HostArray, a: HostArray, b: HostArray) -> None:
         out = self._out(node, np.broadcast_shapes(condition.shape, a.shape, b.shape))
         if _same(out, a):  # the old values stay where the condition holds
             inverse = self._temporary(condition.shape, "bool")
@@ -320,6 +339,11 @@ class _Block:
             self._do(np.putmask, out, condition, a)  # a third of the time of copyto
         else:
             self._do(np.copyto, out, a, "same_kind", condition)
+        self._done(node)
+
+
+def _is_zero(node: TensorNode) -> bool:
+    return node.op == "const" and node.attr == 0 and np.copysign(1.0, node.attr) > 0
 
 
 def _same(a: HostArray, b: HostArray) -> bool:

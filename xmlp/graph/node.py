@@ -261,7 +261,7 @@ def _multiply(a: Node, b: Node) -> Node | None:
         return a  # a zero comes from the rules of calculus and means: not there
     if _selects(a):
         return make("where", a.args[0], *(make("multiply", branch, b) for branch in a.args[1:]))
-    if _selects(b):
+    if _selects(b) and a.op != "scalar":
         return make("where", b.args[0], *(make("multiply", a, branch) for branch in b.args[1:]))
     if b.op == "divide" and _number(b.args[0]):
         return make("divide", make("multiply", b.args[0], a), b.args[1])

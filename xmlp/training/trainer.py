@@ -79,7 +79,7 @@ class Trainer:
         With `clip_norm`: whether a step whose gradient is not finite is left out and counted in history["skipped"], or
         ends training with `DivergenceError`.
     planned : bool, optional
-        Whether steps run as a plan: by default where that is possible (numpy with the extra `fast`, and cupy).
+        Whether steps run as a plan: by default where that is possible (numpy and cupy).
 
     Attributes
     ----------
