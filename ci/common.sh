@@ -25,3 +25,10 @@ make_venv() { # FOLDER
     fi
     "$python" -m venv "$1"
 }
+
+install_locked() { # VENV NAME PROJECT...: what ci/locked/NAME.txt lists, to the hash, then the project itself
+    local pip=("$1/bin/python" -m pip install --quiet --disable-pip-version-check) name=$2
+    shift 2
+    "${pip[@]}" --require-hashes --requirement "ci/locked/$name.txt"
+    "${pip[@]}" --no-deps --no-build-isolation "$@"
+}

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.resources
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from packaging.requirements import Requirement
 
 import xmlp
 from reliability.core import ROOT, python, row
@@ -32,6 +34,54 @@ def dependencies(size: int, folder: Path) -> str:
         assert re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+,<\d+(\.\d+)*", requirement), requirement
     assert len(base) <= 8
     return f"{len(base)}, and {len(used)} in extras, all bounded"
+
+
+LOCKED = ROOT / "ci" / "locked"
+
+
+def locked(path: Path) -> dict[str, tuple[list[str], int]]:
+    """What a file of locked versions lists: versions and number of hashes by distribution."""
+    found: dict[str, tuple[list[str], int]] = {}
+    for entry in re.sub(r"#.*|\\\n", "", path.read_text(encoding="utf-8")).strip().splitlines():
+        name, version = re.match(r"([\w-]+)==([\w.]+)", entry).groups()
+        versions, hashes = found.get(name, ([], 99))
+        found[name] = [*versions, version], min(hashes, len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", entry)))
+    return found
+
+
+def audited(path: Path) -> str:
+    """What pip-audit says of a file of locked versions, where it is installed and reaches its advisories."""
+    if importlib.util.find_spec("pip_audit") is None:
+        return "advisories not asked: pip-audit is not installed"
+    command = [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--requirement",
+        path,
+        "--require-hashes",
+        "--disable-pip",
+        "--format=json",
+    ]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout
+    known = [d for d in json.loads(answer)["dependencies"] if "vulns" in d] if answer else []
+    bad = [f"{d['name']} {d['version']}: {v['id']}" for d in known for v in d["vulns"]]
+    assert not bad, ", ".join(bad)
+    return f"no advisory against {len(known)} of them" if known else "advisories not reached"
+
+
+@row("S2", "demonstration and tests install locked versions, each file checked by its sha256", "all; no advisory")
+def locks(size: int, folder: Path) -> str:
+    base, optional = project()["dependencies"], project()["optional-dependencies"]
+    extras = {"demo": ["fast"], "test": ["test", "fast", "sklearn", "plot"]}
+    for name, wanted in extras.items():
+        found = locked(LOCKED / f"{name}.txt")
+        for requirement in (Requirement(r) for r in base + [r for extra in wanted for r in optional[extra]]):
+            assert requirement.name in found, f"{name}: {requirement.name} is not locked"
+            for version in found[requirement.name][0]:
+                assert version in requirement.specifier, f"{name}: {requirement} has {version}"
+        assert all(hashes for _, hashes in found.values()), f"{name}: without a hash"
+    return f"all {len(found)}, to the hash; {audited(LOCKED / 'test.txt')}"
 
 
 @row("S3", "no version that is known to be dangerous is allowed", "none")

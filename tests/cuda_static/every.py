@@ -17,7 +17,7 @@ from xmlp.training.step import Batch
 MODULES = ("activations", "losses", "optimizers", "layers", "training.step")
 SCALARS = {"alpha": 0.3, "factor": 0.5, "delta": 0.7, "threshold": 12345, "first": 0x12345678, "second": -98765,
            "momentum": 0.9, "rho": 0.95, "one_minus_rho": 0.05, "beta1": 0.9, "one_minus_beta1": 0.1, "beta2": 0.999,
-           "one_minus_beta2": 0.001, "keep": 0.99, "eps": 1e-8, "lr": 0.01, "l1": 0.1, "l2": 0.2,
+           "one_minus_beta2": 0.001, "keep": 0.99, "eps": 1e-8, "scale": 1.25, "lr": 0.01, "l1": 0.1, "l2": 0.2,
            "clip_norm": 1.5}  # fmt: skip
 POINTS = np.concatenate(
     [np.linspace(-12, 12, 97), [0.0, -0.0, 1.0, 1e-8, -1e-8, 1e-3, 30.0, -30.0, 88.0, -88.0, 1e4, -1e4, np.inf]]

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +224,26 @@ def test_a_command_that_raises_is_seen(planted, tmp_path):
 def test_an_unbounded_dependency_is_seen(planted, tmp_path):
     with planted(supply, "project", lambda: {"dependencies": ["numpy>=2"], "optional-dependencies": {}}):
         assert "numpy>=2" in broken("S1", tmp_path)
+
+
+def test_a_lock_that_lacks_something_is_seen(planted, tmp_path):
+    right = (supply.LOCKED / "demo.txt").read_text()
+    (tmp_path / "test.txt").write_text((supply.LOCKED / "test.txt").read_text())
+    for wrong, text in (
+        (re.sub(r"--hash=sha256:\w+", "", right), "without a hash"),
+        (right.replace("click==", "clock=="), "click is not locked"),
+        (re.sub("click==[0-9.]+", "click==7.0", right), "click<9,>=8.1 has 7.0"),
+    ):
+        (tmp_path / "demo.txt").write_text(wrong)
+        with planted(supply, "LOCKED", tmp_path):
+            assert text in broken("S2", tmp_path)
+
+
+def test_an_advisory_is_seen(planted, tmp_path):
+    found = {"dependencies": [{"name": "click", "version": "8.1", "vulns": [{"id": "GHSA-1"}]}]}
+    done = subprocess.CompletedProcess([], 1, stdout=json.dumps(found))
+    with planted(supply.subprocess, "run", lambda *a, **kw: done), planted(supply.importlib.util, "find_spec", bool):
+        assert "click 8.1: GHSA-1" in broken("S2", tmp_path)
 
 
 def test_a_socket_is_seen(planted, tmp_path):
