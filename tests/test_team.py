@@ -11,6 +11,8 @@ import pytest
 
 import xmlp
 from xmlp import optimizers
+from xmlp.graph.plan import plan
+from xmlp.graph.tensor import XP, Tracer
 from xmlp.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual, Standardize
 
 native = pytest.importorskip("xmlp.backends.native")
@@ -66,6 +68,51 @@ def test_shared_steps_are_the_plain_ones(lanes: Any, number: int, layers: str, r
     theta, trainer = trained(layers, rule)
     assert shared_calls(trainer) >= 8
     assert np.abs(theta - plain).max() < 1e-8
+
+
+def scaled(a: Any) -> Any:
+    return a["full"] * a["row"] + a["column"]
+
+
+def taken(a: Any) -> Any:
+    return XP.take(a["table"], a["rows"], axis=0) * a["row"]
+
+
+CUTS: dict[str, tuple[Any, tuple[int, int], list[tuple[int, int]]]] = {
+    "along the longer side": (scaled, (300, 50), [(150, 50), (150, 50)]),
+    "columns if they are more": (scaled, (50, 300), [(50, 192), (50, 108)]),
+    "one row": (scaled, (1, 500), [(1, 256), (1, 244)]),
+    "rows for sums along them": (lambda a: XP.sum(scaled(a), axis=-1), (50, 300), [(25, 300), (25, 300)]),
+    "columns for sums over rows": (lambda a: XP.sum(scaled(a), axis=0), (300, 100), [(300, 64), (300, 36)]),
+    "whole rows are taken": (taken, (50, 300), [(25, 300), (25, 300)]),
+    "sums of what is taken": (lambda a: XP.sum(taken(a), axis=0), (50, 300), [(50, 192), (50, 108)]),
+    "a list that is taken": (lambda a: XP.take(a["row"], a["rows"], axis=0) * 2.0, (1, 500), [(1, 256), (1, 244)]),
+    "whole where the parts would meet": (lambda a: XP.sum(scaled(a)), (300, 50), [(300, 50)]),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_pass_is_cut_where_its_parts_do_not_meet(lanes: Any, cut: str) -> None:
+    function, (rows, columns), expected = CUTS[cut]
+    given = {
+        "full": RNG.normal(size=(rows, columns)), "row": RNG.normal(size=columns), "column": RNG.normal(size=(rows, 1)),
+        "table": RNG.normal(size=(90, columns)), "rows": RNG.integers(0, 90, rows).astype(np.int32),
+    }  # fmt: skip
+    if cut == "a list that is taken":
+        given["rows"] = RNG.integers(0, columns, columns).astype(np.int32)
+    tracer = Tracer()
+    symbols = {name: tracer.input(name, a.shape, str(a.dtype)) for name, a in given.items()}
+    result = function(symbols)
+    made = plan([("out", result.node)])
+    assert [share[:2] for share in team.shares(made.calls[-1], 2)] == expected
+    found = set()
+    for number in (1, 2, 5):
+        lanes(number)
+        out = np.full(result.shape, np.nan)
+        native.Program(made, {**given, "out": out}).run(np.zeros((1, 0)), given["rows"], 0)
+        assert np.isfinite(out).all()
+        found.add(out.tobytes())
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("layers", NETWORKS)

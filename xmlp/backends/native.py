@@ -201,7 +201,7 @@ class Program:
     def _places(call: Kernel | Product | Copy) -> list[tuple[int, Place]]:
         """The positions in a call's table that hold addresses."""
         if isinstance(call, Kernel):
-            return list(enumerate(emit(call).places, 2))
+            return list(enumerate(emit(call).places, 3))
         if isinstance(call, Copy):
             return [(0, call.target), (1, call.source)]
         return [(6, call.a), (8, call.b), (10, call.out)]
@@ -223,7 +223,7 @@ class Program:
             parts = []
             for share in team.shares(call, lanes):
                 places = [self._address(place) + s for place, s in zip(code.places, share.shifts, strict=True)]
-                parts.append(([share.rows, share.columns, *places, *numbers], share.list_shift))
+                parts.append(([share.rows, share.columns, call.columns, *places, *numbers], share.list_shift))
             return code.name, parts
         library = blas()
         if library is None:

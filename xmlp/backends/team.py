@@ -51,9 +51,9 @@ def _cuts(size: int, lanes: int, step: int) -> list[tuple[int, int]]:
 
 
 def _of_product(call: Product, lanes: int) -> list[Share]:
-    """Rows of the result, or columns where it has few rows."""
+    """Rows of the result, or columns where it has more: what both threads read is the smaller operand."""
     item = ITEM[call.dtype]
-    if call.m >= min(call.n, 256):
+    if call.m >= call.n:
         of_a = item * (1 if call.transpose_a else call.k)
         return [Share(rows, call.n, (b * of_a, 0, b * item * call.n)) for b, rows in _cuts(call.m, lanes, 16)]
     of_b = item * (call.k if call.transpose_b else 1)
@@ -61,16 +61,17 @@ def _of_product(call: Product, lanes: int) -> list[Share]:
 
 
 def _of_kernel(kernel: Kernel, lanes: int) -> list[Share]:
-    """Rows, or columns where there is one row; whole where the parts would meet in a sum, or number their elements."""
+    """Rows, or columns where there are more, as of the product before; whole where the parts would meet in a sum."""
     code = emit(kernel)
     whole = [Share(kernel.rows, kernel.columns, (0,) * len(code.places))]
     sums = {node.attr for node in kernel.nodes if node.op in REDUCTIONS}
-    by_row = kernel.rows > 1
-    if "all" in sums or code.numbered or ("column" if by_row else "row") in sums:
+    patterns = {operand.pattern for operand in kernel.operands}
+    by_row = "row" in sums or ("column" not in sums and (kernel.rows >= kernel.columns or "taken" in patterns))
+    if "all" in sums or sums == {"row", "column"} or code.numbered or {"taken", "taken row"} <= patterns:
         return whole
     strides = {
         "full": kernel.columns if by_row else 1, "row": int(not by_row), "column": int(by_row), "one": 0,
-        "taken": 0 if by_row else None, "taken row": None if by_row else 0, "scratch": None,
+        "taken": 0 if by_row else 1, "taken row": None if by_row else 0, "scratch": None if by_row else 1,
     }  # fmt: skip
     steps: dict[Any, set[int | None]] = {place: set() for place in code.places}
     for operand in kernel.operands:
@@ -79,11 +80,14 @@ def _of_kernel(kernel: Kernel, lanes: int) -> list[Share]:
     if any(len(step) != 1 or None in step for step in steps.values()):
         return whole
     bytes_each = [step.pop() or 0 for step in steps.values()]
-    size = kernel.rows if by_row else kernel.columns
+    listed = by_row or "taken row" in patterns
     return [
-        Share(n if by_row else 1, kernel.columns if by_row else n, tuple(begin * b for b in bytes_each), begin)
-        for begin, n in _cuts(size, lanes, 1 if by_row else 64)
-    ]
+        Share(
+            n if by_row else kernel.rows, kernel.columns if by_row else n,
+            tuple(begin * b for b in bytes_each), begin if listed else 0,
+        )
+        for begin, n in _cuts(kernel.rows if by_row else kernel.columns, lanes, 1 if by_row else 64)
+    ]  # fmt: skip
 
 
 # A call is an entry of four words: function, table, shift of the list, number of further entries that may run at the

@@ -78,7 +78,8 @@ class Code:
 
 @dataclass(frozen=True)
 class Emitted:
-    """The code of one kernel, and what its table of arguments holds: rows, columns, places, numbers of scalars.
+    """The code of one kernel, and what its table of arguments holds: rows, columns, elements from a row to the next,
+    places, numbers of scalars.
 
     `numbered` says whether it numbers its elements, and so must see all of them.
     """
@@ -141,7 +142,7 @@ class _Emitter:
                 self._write(kernel.stores[node], "0", total)
         pointers = [f"ptr noalias %p{i}" for i in range(len(self.places))]
         numbers = [f"double %s{i}" for i in range(len(self.scalars))]
-        parameters = ", ".join(["i64 %rows", "i64 %columns", "ptr noalias %list", *pointers, *numbers])
+        parameters = ", ".join(["i64 %rows", "i64 %columns", "i64 %width", "ptr noalias %list", *pointers, *numbers])
         name = "k" + hashlib.sha256(f"{parameters}{code.text}".encode()).hexdigest()[:20]
         inner = f"define internal void @{name}.body({parameters}) #0 {{\n{code.text}\n  ret void\n}}\n"
         return Emitted(name, inner + self._wrapper(name), tuple(self.places), tuple(self.scalars), self._numbered)
@@ -149,13 +150,13 @@ class _Emitter:
     def _wrapper(self, name: str) -> str:
         """The same kernel as a function of a table of arguments, the scalars of the step and the list of rows."""
         code, arguments = Code(), []
-        for i, kind in enumerate(["i64", "i64", *["ptr"] * len(self.places), *["i64"] * len(self.scalars)]):
+        for i, kind in enumerate(["i64", "i64", "i64", *["ptr"] * len(self.places), *["i64"] * len(self.scalars)]):
             at = code.new(f"getelementptr i64, ptr %table, i64 {i}")
             arguments.append((kind, code.new(f"load {kind}, ptr {at}")))
         for i in range(len(arguments) - len(self.scalars), len(arguments)):
             at = code.new(f"getelementptr double, ptr %scalars, i64 {arguments[i][1]}")
             arguments[i] = ("double", code.new(f"load double, ptr {at}"))
-        arguments.insert(2, ("ptr", "%list"))
+        arguments.insert(3, ("ptr", "%list"))
         passed = ", ".join(f"{kind} {value}" for kind, value in arguments)
         code.do(f"call void @{name}.body({passed})")
         return f"define void @{name}(ptr %table, ptr %scalars, ptr %list) {{\n{code.text}\n  ret void\n}}\n"
@@ -178,7 +179,7 @@ class _Emitter:
             ahead = self.code.new(f"add i64 {r}, {_AHEAD}")
             inside = self.code.new(f"icmp slt i64 {ahead}, %rows")
             row = self._listed(self.code.new(f"select i1 {inside}, i64 {ahead}, i64 {r}"))
-            start, kind = self.code.new(f"mul i64 {row}, %columns"), MEMORY[operand.node.dtype]
+            start, kind = self.code.new(f"mul i64 {row}, %width"), MEMORY[operand.node.dtype]
             per_line = 64 // ITEM[operand.node.dtype]
 
             def line(c: str, start: str = start, kind: str = kind, at: Operand = operand, step: int = per_line) -> None:
@@ -326,7 +327,7 @@ class _Emitter:
     def _index(self, operand: Operand) -> str:
         if operand.pattern in ("full", "taken"):
             row = self._listed(self.r) if operand.pattern == "taken" else self.r
-            return self.code.new(f"add i64 {self.code.new(f'mul i64 {row}, %columns')}, {self.c}")
+            return self.code.new(f"add i64 {self.code.new(f'mul i64 {row}, %width')}, {self.c}")
         if operand.pattern == "taken row":
             return self._listed(self.c)
         return {"row": self.c, "column": self.r, "one": "0", "scratch": self.c}[operand.pattern]
@@ -357,7 +358,7 @@ class _Emitter:
         self._numbered = True
         shape, space = matrix(node.shape), (self.kernel.rows, self.kernel.columns)
         if shape == space:
-            place = self.code.new(f"add i64 {self.code.new(f'mul i64 {self.r}, %columns')}, {self.c}")
+            place = self.code.new(f"add i64 {self.code.new(f'mul i64 {self.r}, %width')}, {self.c}")
         elif shape[0] == 1 and shape[1] == space[1]:
             place = self.c
         else:
