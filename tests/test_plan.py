@@ -402,7 +402,9 @@ def test_what_cannot_be_planned_runs_the_plain_way():
 
 
 def test_without_the_address_of_a_blas_products_go_through_numpy(monkeypatch):
-    native = pytest.importorskip("xmlp.backends.native")
+    pytest.importorskip("llvmlite")
+    from xmlp.backends import native
+
     monkeypatch.setattr(native, "blas", lambda: None)
     name, adam = native.__name__, optimizers.Adam(1e-2)
     compare(name, NETWORKS["everything"], losses.SoftmaxCrossEntropy(), "labels", adam, "float64")

@@ -35,6 +35,7 @@ class Program:
         taken = [node.args[1].size for kernel in kernels for node in kernel.nodes if node.op == "take"]
         self.listed = np.zeros(max(taken, default=0), dtype=np.intp)  # the rows of the present step
         self._numbers: dict[tuple[TensorNode, str], HostArray] = {}
+        self._elements = np.zeros(0, dtype=np.int32)
         self._made = [self._bound(call) for call in plan.calls]
         self._stale: set[str] = set()  # inputs that were bound since
 
@@ -89,6 +90,12 @@ class Program:
         if node.op in ("const", "full"):
             return np.asarray(node.attr).astype(dtype)
         return self._numbers.setdefault((node, dtype), np.empty((), dtype=dtype))
+
+    def numbers(self, first: int, count: int) -> HostArray:
+        """`count` integers from `first` on."""
+        if self._elements.size < first + count:
+            self._elements = np.arange(first + count, dtype=np.int32)
+        return self._elements[first : first + count]
 
     def _column(self, node: TensorNode, scalars: HostArray) -> Any:
         """The value of a number in every step, in double precision."""
@@ -223,7 +230,7 @@ class _Block:
         if found.weak or found.op == "full":
             return self.whole.program.number(found, found.dtype if found.op == "full" else dtype)
         if found.op == "index":
-            return self._part(np.arange(offset, offset + a.size, dtype=np.int32).reshape(matrix(a.shape)))
+            return self._part(self.whole.program.numbers(offset, a.size).reshape(matrix(a.shape)))
         loaded = self.whole.loaded(a)
         return self.values[found] if loaded is None else self._part(loaded)
 
