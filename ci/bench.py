@@ -39,7 +39,8 @@ SECTIONS = {
     "scaling": ("How the cost of a step grows", lambda every, peers: probe("scaling")),
     "import": ("Seconds to start Python and import", lambda every, peers: probe("import")),
 }
-ENGINES = ("products", "xmlp", "jax", "torch", "sklearn", "numpy", "xmlp-plain", "xmlp-replay")
+ENGINES = ("products", "xmlp", "jax", "torch", "sklearn", "numpy", "xmlp-replay")
+OURS = {"xmlp": "with the extra `fast`", "xmlp-replay": "without llvmlite"}
 LIBRARIES = {"jax": "jax", "torch": "torch", "sklearn": "sklearn"}
 
 
@@ -89,19 +90,21 @@ def measured(options, engines, rounds, figure="us_per_step"):
     return {e: [figures[e][i][figure] for i in calm] for e in engines}
 
 
-def table(cases, rounds, engines):
-    others = [e for e in engines if e != "xmlp"]
-    head = ["case", "xmlp, µs a step", *(f"xmlp / {e}" for e in others), "rounds"]
-    rows = []
+def steps(cases, rounds, engines):
+    """A table for each of `OURS`: microseconds a step, and ratios to the others."""
+    others = [e for e in engines if e not in OURS]
+    rows = {ours: [] for ours in OURS}
     for name in cases:
         title, options = CASES[name]
-        chosen = [e for e in engines if not (name == "large" and e in ("sklearn", "numpy", "xmlp-plain"))]
+        chosen = [e for e in engines if not (name == "large" and e in ("sklearn", "numpy"))]
         times = measured(options, chosen, rounds)
         median = {e: statistics.median(t) for e, t in times.items()}
-        ratios = [f"{median['xmlp'] / median[e]:.2f}" if e in median else "-" for e in others]
-        rows.append([title, f"{median['xmlp']:.1f}", *ratios, f"{len(times['xmlp'])} of {rounds}"])
-        print(" | ".join(rows[-1]), flush=True)
-    return markdown(head, rows)
+        for ours, lines in rows.items():
+            ratios = [f"{median[ours] / median[e]:.2f}" if e in median else "-" for e in others]
+            lines.append([title, f"{median[ours]:.1f}", *ratios, f"{len(times[ours])} of {rounds}"])
+            print(f"{ours}: {' | '.join(lines[-1])}", flush=True)
+    head = ["case", "µs a step", *(f"/ {e}" for e in others), "rounds"]
+    return {ours: markdown(head, lines) for ours, lines in rows.items()}
 
 
 def markdown(head, rows):
@@ -173,13 +176,14 @@ def main():
     if missing:
         sys.exit(f"required and not installed: {', '.join(missing)}")
     engines = [e for e in ENGINES if available(e)]
-    peers = [e for e in engines if e not in ("products", "xmlp-plain", "xmlp-replay")]
+    peers = [e for e in engines if e not in ("products", "xmlp-replay")]
     wanted = a.only.split(",")
     if strange := set(wanted) - {*CASES, *SECTIONS}:
         sys.exit(f"unknown: {min(strange)}; there are {', '.join((*CASES, *SECTIONS))}")
     parts = []
     if cases := [name for name in wanted if name in CASES]:
-        parts += ["### A training step: ratios of medians, smaller is faster", table(cases, a.rounds, engines)]
+        for ours, text in steps(cases, a.rounds, engines).items():
+            parts += [f"### A training step {OURS[ours]}: ratios of medians, smaller is faster", text]
     for name in (name for name in wanted if name in SECTIONS):
         title, measure = SECTIONS[name]
         print(title, flush=True)

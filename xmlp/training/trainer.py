@@ -311,8 +311,8 @@ class Trainer:
         """Bytes that training on `rows` rows takes besides the data, at its peak, where steps are planned.
 
         The parameters, the statistics and the optimizer's vectors, twice, since an epoch that diverges is undone; and
-        the buffers of the steps. NumPy without the extra `fast` adds some megabytes of blocks; steps that are not planned
-        hold their activations side by side and take more.
+        the buffers of the steps. NumPy without the extra `fast` adds some megabytes of blocks; steps that are not
+        planned hold their activations side by side and take more.
 
         Examples
         --------
