@@ -19,7 +19,7 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).resolve().parent.parent / "xmlp"
 MATHEMATICS = (
     "activations.py", "layers.py", "losses.py", "optimizers.py", "schedules.py", "parameters.py", "context.py",
-    "network.py", "perceptron.py", "training/step.py", "graph",
+    "chain.py", "network.py", "perceptron.py", "training/step.py", "graph",
 )  # fmt: skip
 
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "scipy", "sklearn", "tensorflow"}

@@ -23,6 +23,7 @@ LEVELS = [
     {"weights"},
     {"configs", "inputs", "predicting"},
     {"metrics", "data", "decisions", "callbacks"},
+    {"chain"},
     {"network"},
     {"perceptron"},
     {"training"},

@@ -401,6 +401,33 @@ def test_what_cannot_be_planned_runs_the_plain_way():
         trainer.plan(8)
 
 
+class SquaredError:
+    """A user's loss, in methods that arrays of NumPy have and symbols have not."""
+
+    def fn(self, predictions, targets):
+        return (predictions - targets).reshape(-1).__pow__(2)
+
+    def deriv(self, predictions, targets):
+        return (2 * (predictions - targets)).copy()
+
+
+@dataclass(frozen=True)
+class Rolled(Unplannable):
+    def forward(self, params, x, ctx):
+        return x.copy(), None
+
+
+def test_what_only_arrays_can_do_runs_the_plain_way():
+    x, y = data("reals", "float32")
+    thetas = []
+    for layers, loss in (([Dense(1)], "squared_error"), ([Dense(1), Rolled()], SquaredError())):
+        network = xmlp.Network(layers, D)
+        network.fit(x, y[:, :1], loss=loss, optimizer="adam", epochs=2)
+        thetas.append(network.theta)
+        assert np.isfinite(network.predict(x)).all()
+    assert np.abs(thetas[0] - thetas[1]).max() < 1e-6
+
+
 def test_without_the_address_of_a_blas_products_go_through_numpy(monkeypatch):
     pytest.importorskip("llvmlite")
     from xmlp.backends import native

@@ -1,42 +1,28 @@
-"""A network: a chain of layers, one flat vector of parameters, and the passes through them."""
+"""A network: a chain of layers with its parameters, for people: what they call is checked, and comes back their way."""
 
-import copy
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import xmlp.context as contexts
 from xmlp import configs, decisions, files
 from xmlp import losses as loss_functions
-from xmlp.activations import identity, sigmoid, softmax
 from xmlp.backends import Backend, memory, seeds
 from xmlp.backends import backend as backend_named
+from xmlp.chain import LINKS, Chain
 from xmlp.errors import CheckpointError, DeviceMemoryError, OutOfMemoryError
 from xmlp.inputs import Inputs, count
-from xmlp.layers import (
-    Activation,
-    Dense,
-    Layer,
-    Standardize,
-    chain_of,
-    random_bits,
-)
-from xmlp.losses import Loss
-from xmlp.parameters import Gradients, Layout
+from xmlp.layers import Layer, Standardize
+from xmlp.parameters import Gradients
 from xmlp.predicting import Predictor
 
 if TYPE_CHECKING:
     from xmlp.training import History
 
 Array = Any
-Keys = Mapping[tuple[int, ...], tuple[Any, Any]]  # (layer, *path of inner layers) -> two words
 
 BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwise
-
-LINKS: dict[str, Any] = {"identity": identity, "sigmoid": sigmoid, "softmax": softmax}
-
 
 _FIELDS = ("layers", "in_features", "dtype", "seed", "link", "metadata")  # of a configuration
 _DECISIONS = {"temperature": 1.0, "thresholds": None}  # which it has where they differ from these
@@ -50,7 +36,7 @@ class Caches(list[Any]):
         self.training = training
 
 
-class Network:
+class Network(Chain):
     """A chain of layers on one backend.
 
     Parameters
@@ -98,7 +84,7 @@ class Network:
         self._describe(layers, in_features, backend_named(backend, dtype=dtype), seed)
         try:
             self._theta = self.backend.from_host(self.layout.initial(self.seed))
-            self._stats = self.backend.from_host(self._stats_layout.initial(self.seed))
+            self._stats = self.backend.from_host(self.stats_layout.initial(self.seed))
         except MemoryError as error:
             needed, free = 8 * self.layout.size, memory.free()  # they are drawn in double precision
             raise OutOfMemoryError(
@@ -110,35 +96,16 @@ class Network:
 
     def _describe(self, layers: Sequence[Layer | str], in_features: int, backend: Backend, seed: int) -> None:
         """Everything but the vectors: nothing here takes memory in proportion to the sizes of the layers."""
-        in_features = count(in_features, "in_features")
-        self.backend = backend
-        self.layers = chain_of(layers)
-        self.in_features = in_features
+        super().__init__(layers, in_features, backend)
         self.seed = seeds.check_seed(seed)
+        self.link = self.output_link
         self.metadata: dict[str, Any] = {}
         self.temperature = 1.0
         self.thresholds: list[float] | None = None
-        self._features, specs, statistics = [in_features], [], []
-        for i, layer in enumerate(self.layers):
-            try:
-                out_features, spec = layer.build(self._features[-1])
-                kept = layer.statistics(self._features[-1])
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"layer {i}, {layer!r}: {error}") from error
-            self._features.append(out_features)
-            specs.append(spec)
-            statistics.append(kept)
-        self.layout = Layout.of(specs)
-        self._stats_layout = Layout.of(statistics)
-        self._sites = [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
-        self._body, self._output_link = _without_link(self.layers)
-        self.link = self._output_link
         self._planned = self.backend.reason_against_plans() is None
         self._predictors: dict[tuple[str | None, bool, float], Predictor] = {}
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
-        self._inputs = Inputs(self.backend, in_features)
-        learning = [i for i, spec in enumerate(specs) if spec]
-        self._first_learning = learning[0] if learning else 0
+        self._inputs = Inputs(self.backend, self.in_features)
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -149,15 +116,6 @@ class Network:
     @property
     def dtype(self) -> str:
         return self.backend.dtype
-
-    @property
-    def out_features(self) -> int:
-        return self._features[-1]
-
-    @property
-    def random(self) -> bool:
-        """Whether training draws random bits: dropout and the like."""
-        return bool(self._sites)
 
     @property
     def theta(self) -> Array:
@@ -189,11 +147,19 @@ class Network:
     @property
     def statistics(self) -> list[dict[str, Array]]:
         """Per layer the arrays that are kept but not learned."""
-        return self._stats_layout.views(self.backend.xp, self._stats)
+        return self.stats_layout.views(self.backend.xp, self._stats)
 
     @statistics.setter
     def statistics(self, value: Sequence[Mapping[str, Array]]) -> None:
-        self.stats = self._stats_layout.pack(self.backend.xp, [dict(s) for s in value], self._stats)
+        self.stats = self.stats_layout.pack(self.backend.xp, [dict(s) for s in value], self._stats)
+
+    def _views(self, theta: Array, stats: Array) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
+        """Those of the network itself are kept where they are views."""
+        if theta is not self._theta or stats is not self._stats or not self.backend.in_place:
+            return super()._views(theta, stats)
+        if self._own_views is None:
+            self._own_views = self.parameters, self.statistics
+        return self._own_views
 
     def summary(self) -> str:
         """A table of the layers: outputs, parameters, settings.
@@ -214,109 +180,6 @@ class Network:
         lines = [f"{'layer':{width}}  outputs  parameters"]
         lines += [f"{name:{width}}  {out:>7}  {count:>10}  {text}".rstrip() for name, out, count, text in rows]
         return "\n".join(lines)
-
-    # --- pure passes: on device arrays, nothing hidden --------------------------------------------------------------
-
-    def pass_forward(
-        self,
-        theta: Array,
-        stats: Array,
-        x: Array,
-        *,
-        training: bool = False,
-        keys: Keys | None = None,
-        raw: bool = False,
-    ) -> tuple[Array, list[Any]]:
-        """y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
-        y, caches = x, []
-        for y, cache in self.pass_layers(theta, stats, x, training=training, keys=keys, raw=raw):  # noqa: B007
-            caches.append(cache)
-        return y, caches
-
-    def pass_layers(
-        self, theta: Array, stats: Array, x: Array, *, training: bool, keys: Keys | None, raw: bool
-    ) -> Iterator[tuple[Array, Any]]:
-        """The outputs and the cache of one layer after another."""
-        params, kept = self._views(theta, stats)
-        ctx = contexts.of(self.backend, training=training)
-        for i, layer in enumerate(self._body if raw else self.layers):
-            own = ctx if keys is None and not kept[i] else ctx.but(stats=kept[i], bits=self._bits(i, keys))
-            x, cache = layer.forward(params[i], x, own)
-            yield x, cache
-
-    def _views(self, theta: Array, stats: Array) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
-        """The named arrays in both vectors; those of the network itself are kept where they are views."""
-        if theta is not self._theta or stats is not self._stats or not self.backend.in_place:
-            return self.layout.views(self.backend.xp, theta), self._stats_layout.views(self.backend.xp, stats)
-        if self._own_views is None:
-            self._own_views = self.parameters, self.statistics
-        return self._own_views
-
-    def pass_backward(
-        self, theta: Array, stats: Array, caches: list[Any], dy: Array, *, training: bool = False, raw: bool = False,
-        input_gradient: bool = True,
-    ) -> tuple[Array | None, Gradients]:  # fmt: skip
-        """dx and the gradients, from the caches of `pass_forward` called in the same way."""
-        xp = self.backend.xp
-        params, kept = self._views(theta, stats)
-        ctx = contexts.of(self.backend, training=training)
-        grads: list[dict[str, Array]] = [{} for _ in self.layers]
-        dx: Array | None = dy
-        for i, layer in reversed(list(enumerate(self._body if raw else self.layers))):
-            if i < self._first_learning and not input_gradient:
-                dx = None
-                break
-            needed = input_gradient or i > self._first_learning
-            dx, grads[i] = layer.backward(params[i], caches[i], dx, ctx.but(stats=kept[i], input_gradient=needed))
-        self.layout.check(grads)
-        flat = self.layout.pack(xp, grads, theta)
-        return dx, Gradients(self.layout.views(xp, flat), flat)
-
-    def pass_statistics(self, stats: Array, caches: list[Any]) -> Array:
-        """The statistics after a training pass with these caches."""
-        if not self._stats_layout.slots:
-            return stats
-        old = self._stats_layout.views(self.backend.xp, stats)
-        new = [dict(la.next_statistics(o, c)) for la, o, c in zip(self.layers, old, _padded(caches, old), strict=True)]
-        return self._stats_layout.pack(self.backend.xp, new, stats)
-
-    def keys(self, seed: int, step: int) -> Keys:
-        """The words that key the random bits of each random layer in one step."""
-        return {site: seeds.key(seed, number, step) for number, site in enumerate(self._sites)}
-
-    def _bits(self, layer: int, keys: Keys | None) -> Callable[..., Array]:
-        def bits(shape: tuple[int, ...], *path: int) -> Array:
-            if keys is None:
-                raise RuntimeError("random bits are available in training only")
-            if (layer, *path) not in keys:
-                raise ValueError(
-                    f"layer {layer} asks for random bits but does not say so: set `random = True` in its class"
-                )
-            first, second = keys[layer, *path]
-            count = 1
-            for n in shape:
-                count *= n
-            element = self.backend.xp.reshape(self.backend.index(count), shape)
-            return self.backend.apply(random_bits, element, first=first, second=second)
-
-        return bits
-
-    def on(self, backend: Any) -> "Network":
-        """The same network with its passes computing on another backend: one that traces."""
-        network = copy.copy(self)  # lint: allow method - of the network itself
-        network.backend = backend
-        return network
-
-    def loss_at(self, loss: Loss) -> tuple[Loss, bool]:
-        """The loss as it is computed here, and whether at raw outputs: a sigmoid or softmax output fuses with its
-        cross-entropy, so that the gradient at its input is a - y (document 002, eq. 35).
-        """
-        if "identity" not in (self._output_link, loss.link) and loss.link != self._output_link:
-            raise ValueError(
-                f"{loss.name} goes with a {loss.link} output or none, this network ends in a {self._output_link}"
-            )
-        raw = self._output_link != "identity" and loss.link == self._output_link
-        return (loss.at_raw_outputs() if raw else loss), raw
 
     # --- for people -------------------------------------------------------------------------------------------------
 
@@ -391,7 +254,7 @@ class Network:
             logits, _ = network.pass_forward(theta, stats, x, raw=True)
             return backend.apply(LINKS[link], logits / self.temperature)
         y, _ = network.pass_forward(theta, stats, x, raw=raw)
-        return y if link in (None, self._output_link) else backend.apply(LINKS[str(link)], y)
+        return y if link in (None, self.output_link) else backend.apply(LINKS[str(link)], y)
 
     def predict_label(self, x: Any, thresholds: Any = None, batch_size: int | None = None) -> Any:
         """Decisions: the class with the largest output (N,), or for a sigmoid link 1 where p > threshold, else 0.
@@ -478,7 +341,7 @@ class Network:
         if self.link == "identity":
             raise ValueError('a network with link "identity" has no probabilities to calibrate')
         x, targets, weights = self._validation(x, y, sample_weight)
-        logits = self.backend.to_host(self._in_blocks(x, batch_size, None, raw=self._output_link != "identity"))
+        logits = self.backend.to_host(self._in_blocks(x, batch_size, None, raw=self.output_link != "identity"))
         self.temperature = decisions.best_temperature(logits, targets, weights, self.link)
         self.thresholds = None
         return self.temperature
@@ -610,11 +473,11 @@ class Network:
         """A network of given vectors. Their sizes are compared before anything of the size is made."""
         network = cls.__new__(cls)
         network._describe(layers, in_features, backend, seed)
-        for name, layout in (("theta", network.layout), ("stats", network._stats_layout)):
+        for name, layout in (("theta", network.layout), ("stats", network.stats_layout)):
             if tuple(arrays[name].shape) != (layout.size,):
                 raise ValueError(f"the layers need {layout.size} numbers in {name}, got {tuple(arrays[name].shape)}")
         network._theta = backend.zeros(network.layout.size)
-        network._stats = backend.zeros(network._stats_layout.size)
+        network._stats = backend.zeros(network.stats_layout.size)
         network.theta, network.stats = arrays["theta"], arrays["stats"]
         for name, value in settings.items():
             setattr(network, name, dict(value) if name == "metadata" else value)
@@ -687,28 +550,10 @@ class Network:
             raise CheckpointError(f"the file does not describe a network: {error}") from error
 
 
-def _padded(caches: list[Any], like: list[Any]) -> list[Any]:
-    return [*caches, *[None] * (len(like) - len(caches))]
-
-
 def _namespace(array: Any) -> Any:
     from array_api_compat import array_namespace
 
     return array_namespace(array)
-
-
-def _without_link(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], str]:
-    """The layers without a final sigmoid or softmax, and its name; "identity" if there is none."""
-    last = layers[-1]
-    function = getattr(last, "activation", None) if isinstance(last, Dense) else getattr(last, "function", None)
-    for name in ("sigmoid", "softmax"):
-        if function is LINKS[name]:
-            if isinstance(last, Dense):
-                kernel = last.kernel_initializer if last.kernel_initializer != "auto" else "glorot_uniform"
-                return (*layers[:-1], replace(last, activation=None, kernel_initializer=kernel)), name
-            if isinstance(last, Activation) and len(layers) > 1:
-                return layers[:-1], name
-    return layers, "identity"
 
 
 def load(

@@ -6,7 +6,7 @@ from typing import Any
 
 from xmlp.backends.base import Backend
 from xmlp.graph.plan import Plan, plan
-from xmlp.graph.tensor import PlanError, Tensor, Tracer, TracingBackend
+from xmlp.graph.tensor import Tensor, Tracer, TracingBackend
 
 Array = Any
 _KEPT = 8  # programs per thread; each has a work buffer
@@ -55,7 +55,7 @@ class Predictor:
     def _program(self, theta: Array, stats: Array, x: Array) -> Any:
         try:
             made, shape = self._plan(theta, stats, x)
-        except (PlanError, TypeError):
+        except Exception:  # whatever a user's layer may raise of a symbol; plainly it may work
             return None
         x = self._backend.copy(x) if x.nbytes <= _COPIED else x
         arrays = {"theta": theta, "stats": stats, "x": x, "y": self._backend.empty(shape)}

@@ -20,7 +20,16 @@ from reliability.malicious import cases
 from reliability.samples import listeners, mended, mutations, packed, small, subjects
 from xmlp.errors import CheckpointError
 
-READERS = ("files.py", "configs.py", "network.py", "layers.py", "parameters.py", "checkpoints.py", "callbacks.py")
+READERS = (
+    "files.py",
+    "configs.py",
+    "chain.py",
+    "network.py",
+    "layers.py",
+    "parameters.py",
+    "checkpoints.py",
+    "callbacks.py",
+)
 
 
 def load(path: Path, data: bytes) -> None:

@@ -185,8 +185,12 @@ def test_nothing_to_resume_overwrites_nothing(here, contents):
     told = run(*setting, "--epochs", 1, "--resume", code=2).stderr
     assert "there is nothing to resume: model.safetensors.checkpoints holds no checkpoint" in told
     assert contents() == before
+    killed = here / "model.safetensors.checkpoints" / "step-000000000000.safetensors.tmp.1.00000000"
+    killed.parent.mkdir()  # as of a run that was killed during its first save
+    killed.touch()
     assert "is the model of such a run that was finished" in run(*setting, "--epochs", 2, "--resume").stderr
     assert contents() == before
+    assert not killed.parent.exists()
 
 
 def test_force_forgets_a_run_only_when_another_begins(here, contents):

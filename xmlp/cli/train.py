@@ -161,6 +161,7 @@ def command(
         if not _finished(path, recipe, seed):
             raise click.UsageError(f"there is nothing to resume: {run.folder} holds no checkpoint, and {path} exists")
         click.echo(f"nothing to resume: {shown(path)} is the model of such a run that was finished", err=True)
+        run.forget()  # what a save left that was killed
         return
     _optimizer(recipe, 1)
     device = _backend(backend, dtype)

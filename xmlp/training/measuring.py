@@ -39,7 +39,7 @@ def measure(
         joined = backend.to_host(outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs))
         w = None if data.weights is None else backend.to_host(data.weights)
         link = loss.link if loss.link != "identity" else network.link
-        cut = 0.0 if raw or network._output_link == "identity" else 0.5
+        cut = 0.0 if raw or network.output_link == "identity" else 0.5
         result.update(_metric_values(metrics, joined, link, cut, backend.to_host(data.y), w))
     return result
 

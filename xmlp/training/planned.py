@@ -9,7 +9,7 @@ import numpy as np
 
 from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.graph.plan import Plan, plan
-from xmlp.graph.tensor import PlanError, Tensor, Tracer, TracingBackend
+from xmlp.graph.tensor import Tensor, Tracer, TracingBackend
 from xmlp.training.step import Batch, Runner, State, Step, full
 
 Array = Any
@@ -18,7 +18,7 @@ Array = Any
 def trace(step: Step, state: State, batch: Batch) -> Plan:
     """The plan of a step for arrays of these shapes."""
     tracer = Tracer()
-    network = step.network.on(TracingBackend(tracer, step.network.dtype))
+    network = step.network.on(TracingBackend(tracer, step.network.backend.dtype))
 
     def symbol(name: str, array: Array) -> Tensor:
         return tracer.input(name, tuple(array.shape), str(array.dtype).rpartition(".")[2])
@@ -109,7 +109,7 @@ class PlannedRunner(Runner):
         if key not in self._plans:
             try:
                 self._plans[key] = trace(self.step, state, batch)
-            except (PlanError, TypeError) as error:
+            except Exception as error:  # whatever a user's layer or loss may raise of a symbol; plainly it may work
                 if self._required:
                     raise BackendError(f"planned=True: {error}") from error
                 self._plans[key] = None

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import xmlp.context as contexts
 from xmlp.backends import Backend
+from xmlp.chain import Chain, Keys
 from xmlp.errors import DeviceMemoryError
 from xmlp.graph import elementwise
 from xmlp.losses import Loss
-from xmlp.network import Keys, Network
 from xmlp.optimizers import Optimizer
 from xmlp.parameters import Group
 
@@ -65,7 +65,7 @@ class Step:
         and is counted.
     """
 
-    network: Network
+    network: Chain
     loss: Loss
     optimizer: Optimizer
     l1: float = 0.0

@@ -1,0 +1,176 @@
+"""A chain of layers and the pure passes through it: functions of device arrays, with nothing hidden."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, Self
+
+import xmlp.context as contexts
+from xmlp.activations import identity, sigmoid, softmax
+from xmlp.backends import Backend, seeds
+from xmlp.inputs import count
+from xmlp.layers import Activation, Dense, Layer, chain_of, random_bits
+from xmlp.losses import Loss
+from xmlp.parameters import Gradients, Layout
+
+Array = Any
+Keys = Mapping[tuple[int, ...], tuple[Any, Any]]  # (layer, *path of inner layers) -> two words
+
+LINKS: dict[str, Any] = {"identity": identity, "sigmoid": sigmoid, "softmax": softmax}
+
+
+class Chain:
+    """Layers one after another on a backend, and how their parameters and statistics lie in two flat vectors.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    in_features, out_features : int
+    layout, stats_layout : Layout
+        Where in the vectors theta (P,) and stats (S,) the arrays of each layer lie.
+    body : tuple of Layer
+        The layers without an output sigmoid or softmax, which `output_link` names: they end in raw outputs (logits).
+    """
+
+    def __init__(self, layers: Sequence[Layer | str], in_features: int, backend: Backend):
+        self.backend = backend
+        self.layers = chain_of(layers)
+        self.in_features = count(in_features, "in_features")
+        self._features, specs, statistics = [self.in_features], [], []
+        for i, layer in enumerate(self.layers):
+            try:
+                out_features, spec = layer.build(self._features[-1])
+                kept = layer.statistics(self._features[-1])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"layer {i}, {layer!r}: {error}") from error
+            self._features.append(out_features)
+            specs.append(spec)
+            statistics.append(kept)
+        self.layout = Layout.of(specs)
+        self.stats_layout = Layout.of(statistics)
+        self.body, self.output_link = _without_link(self.layers)
+        self._sites = [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
+        learning = [i for i, spec in enumerate(specs) if spec]
+        self._first_learning = learning[0] if learning else 0
+
+    @property
+    def out_features(self) -> int:
+        return self._features[-1]
+
+    @property
+    def random(self) -> bool:
+        """Whether training draws random bits: dropout and the like."""
+        return bool(self._sites)
+
+    def pass_forward(
+        self,
+        theta: Array,
+        stats: Array,
+        x: Array,
+        *,
+        training: bool = False,
+        keys: Keys | None = None,
+        raw: bool = False,
+    ) -> tuple[Array, list[Any]]:
+        """y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
+        y, caches = x, []
+        for y, cache in self.pass_layers(theta, stats, x, training=training, keys=keys, raw=raw):  # noqa: B007
+            caches.append(cache)
+        return y, caches
+
+    def pass_layers(
+        self, theta: Array, stats: Array, x: Array, *, training: bool, keys: Keys | None, raw: bool
+    ) -> Iterator[tuple[Array, Any]]:
+        """The outputs and the cache of one layer after another."""
+        params, kept = self._views(theta, stats)
+        ctx = contexts.of(self.backend, training=training)
+        for i, layer in enumerate(self.body if raw else self.layers):
+            own = ctx if keys is None and not kept[i] else ctx.but(stats=kept[i], bits=self._bits(i, keys))
+            x, cache = layer.forward(params[i], x, own)
+            yield x, cache
+
+    def _views(self, theta: Array, stats: Array) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
+        """The named arrays of each layer in both vectors."""
+        return self.layout.views(self.backend.xp, theta), self.stats_layout.views(self.backend.xp, stats)
+
+    def pass_backward(
+        self, theta: Array, stats: Array, caches: list[Any], dy: Array, *, training: bool = False, raw: bool = False,
+        input_gradient: bool = True,
+    ) -> tuple[Array | None, Gradients]:  # fmt: skip
+        """dx and the gradients, from the caches of `pass_forward` called in the same way."""
+        xp = self.backend.xp
+        params, kept = self._views(theta, stats)
+        ctx = contexts.of(self.backend, training=training)
+        grads: list[dict[str, Array]] = [{} for _ in self.layers]
+        dx: Array | None = dy
+        for i, layer in reversed(list(enumerate(self.body if raw else self.layers))):
+            if i < self._first_learning and not input_gradient:
+                dx = None
+                break
+            needed = input_gradient or i > self._first_learning
+            dx, grads[i] = layer.backward(params[i], caches[i], dx, ctx.but(stats=kept[i], input_gradient=needed))
+        self.layout.check(grads)
+        flat = self.layout.pack(xp, grads, theta)
+        return dx, Gradients(self.layout.views(xp, flat), flat)
+
+    def pass_statistics(self, stats: Array, caches: list[Any]) -> Array:
+        """The statistics after a training pass with these caches."""
+        if not self.stats_layout.slots:
+            return stats
+        old = self.stats_layout.views(self.backend.xp, stats)
+        new = [dict(la.next_statistics(o, c)) for la, o, c in zip(self.layers, old, _padded(caches, old), strict=True)]
+        return self.stats_layout.pack(self.backend.xp, new, stats)
+
+    def keys(self, seed: int, step: int) -> Keys:
+        """The words that key the random bits of each random layer in one step."""
+        return {site: seeds.key(seed, number, step) for number, site in enumerate(self._sites)}
+
+    def _bits(self, layer: int, keys: Keys | None) -> Callable[..., Array]:
+        def bits(shape: tuple[int, ...], *path: int) -> Array:
+            if keys is None:
+                raise RuntimeError("random bits are available in training only")
+            if (layer, *path) not in keys:
+                raise ValueError(
+                    f"layer {layer} asks for random bits but does not say so: set `random = True` in its class"
+                )
+            first, second = keys[layer, *path]
+            element = self.backend.xp.reshape(self.backend.index(prod(shape)), shape)
+            return self.backend.apply(random_bits, element, first=first, second=second)
+
+        return bits
+
+    def on(self, backend: Any) -> Self:
+        """The same chain with its passes computing on another backend: one that traces."""
+        chain = copy.copy(self)  # lint: allow method - of the chain itself
+        chain.backend = backend
+        return chain
+
+    def loss_at(self, loss: Loss) -> tuple[Loss, bool]:
+        """The loss as it is computed here, and whether at raw outputs: a sigmoid or softmax output fuses with its
+        cross-entropy, so that the gradient at its input is a - y (document 002, eq. 35).
+        """
+        if "identity" not in (self.output_link, loss.link) and loss.link != self.output_link:
+            raise ValueError(
+                f"{loss.name} goes with a {loss.link} output or none, this network ends in a {self.output_link}"
+            )
+        raw = self.output_link != "identity" and loss.link == self.output_link
+        return (loss.at_raw_outputs() if raw else loss), raw
+
+
+def _padded(caches: list[Any], like: list[Any]) -> list[Any]:
+    return [*caches, *[None] * (len(like) - len(caches))]
+
+
+def _without_link(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], str]:
+    """The layers without a final sigmoid or softmax, and its name; "identity" if there is none."""
+    last = layers[-1]
+    function = getattr(last, "activation", None) if isinstance(last, Dense) else getattr(last, "function", None)
+    for name in ("sigmoid", "softmax"):
+        if function is LINKS[name]:
+            if isinstance(last, Dense):
+                kernel = last.kernel_initializer if last.kernel_initializer != "auto" else "glorot_uniform"
+                return (*layers[:-1], replace(last, activation=None, kernel_initializer=kernel)), name
+            if isinstance(last, Activation) and len(layers) > 1:
+                return layers[:-1], name
+    return layers, "identity"
