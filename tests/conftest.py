@@ -5,6 +5,8 @@ skips. CuPy joins by itself where a CUDA device works.
 """
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,3 +111,16 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             yield
 
     return plant
+
+
+@pytest.fixture
+def printed() -> Callable[..., str]:
+    """What a program prints in a process of its own, with some environment variables more."""
+
+    def run(program: str, **environment: str) -> str:
+        command, more = [sys.executable, "-c", program], {**os.environ, **environment}
+        done = subprocess.run(command, env=more, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,8 +1,6 @@
 """Imports go down the list of the design, and array libraries stay where they belong."""
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,23 +85,19 @@ def test_array_libraries_stay_where_they_belong(path):
         assert {n.partition(".")[0] for n in imports(path)} & LIBRARIES == set()
 
 
-def run(code):
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-
-
-def test_importing_xmlp_imports_nothing_heavy():
+def test_importing_xmlp_imports_nothing_heavy(printed):
     """Reliability row R9."""
     heavy = ("cupy", "sklearn", "rich", "matplotlib", "torch", "jax", "numba", "pandas")
-    loaded = run(f"import sys, xmlp; print([m for m in {heavy!r} if m in sys.modules])")
+    loaded = printed(f"import sys, xmlp; print([m for m in {heavy!r} if m in sys.modules])")
     assert loaded.strip() == "[]"
-    loaded = run(f"import sys, xmlp; xmlp.mlp([2, 2]); print([m for m in {heavy!r} if m in sys.modules])")
+    loaded = printed(f"import sys, xmlp; xmlp.mlp([2, 2]); print([m for m in {heavy!r} if m in sys.modules])")
     assert loaded.strip() == "[]"
 
 
-def test_importing_xmlp_costs_at_most_twice_numpy():
+def test_importing_xmlp_costs_at_most_twice_numpy(printed):
     """Reliability row R9: alternated, medians."""
     code = "import time; s = time.perf_counter(); import {}; print(time.perf_counter() - s)"
-    pairs = [(float(run(code.format("numpy"))), float(run(code.format("xmlp")))) for _ in range(7)]
+    pairs = [(float(printed(code.format("numpy"))), float(printed(code.format("xmlp")))) for _ in range(7)]
     ratio = sorted(x for _, x in pairs)[3] / sorted(n for n, _ in pairs)[3]
     print(f"import xmlp / import numpy = {ratio:.2f}")
     assert ratio <= 2

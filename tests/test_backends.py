@@ -1,7 +1,5 @@
 """Backends by name: what is here, why something is not, and the two doors between host and device."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -14,20 +12,6 @@ from conftest import Mode, require
 import xmlp
 from xmlp.backends import Backend, _make, available_backends, backend, cast, owner
 from xmlp.errors import BackendError
-
-
-def run(program: str, **environment: str) -> str:
-    """What a program prints in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_available_backends() -> None:
@@ -44,7 +28,7 @@ def test_available_backends() -> None:
             assert text == str(caught.value)
 
 
-def test_a_missing_library_is_named_with_its_remedy() -> None:
+def test_a_missing_library_is_named_with_its_remedy(printed: Any) -> None:
     program = """
 import sys
 class Hidden:
@@ -60,19 +44,19 @@ print(xmlp.available_backends()["torch"])
 try: xmlp.mlp([2, 1], backend="jax")
 except xmlp.BackendError as error: print(error)
 """
-    assert run(program).splitlines() == [
+    assert printed(program).splitlines() == [
         "the backend 'torch' needs the package torch: pip install torch",
         "the backend 'jax' needs the package jax: pip install jax",
     ]
 
 
-def test_nothing_is_imported_before_it_is_asked_for() -> None:
+def test_nothing_is_imported_before_it_is_asked_for(printed: Any) -> None:
     program = """
 import sys, xmlp, numpy
 xmlp.mlp([2, 1]).predict(numpy.zeros((1, 2)))
 print(sorted({"torch", "jax", "cupy", "array_api_strict", "pandas", "sklearn", "matplotlib"} & set(sys.modules)))
 """
-    assert run(program) == "[]\n"
+    assert printed(program) == "[]\n"
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -140,7 +124,7 @@ def test_dtypes() -> None:
     assert backend("numpy", dtype=np.dtype("float64")).dtype == "float64"
 
 
-def test_jax_in_float64_says_how() -> None:
+def test_jax_in_float64_says_how(printed: Any) -> None:
     require("jax")
     program = """
 import xmlp
@@ -148,7 +132,7 @@ print(xmlp.mlp([2, 1], backend="jax").dtype)
 try: xmlp.mlp([2, 1], backend="jax", dtype="float64")
 except xmlp.BackendError as error: print(error)
 """
-    first, second = run(program, JAX_ENABLE_X64="0").splitlines()
+    first, second = printed(program, JAX_ENABLE_X64="0").splitlines()
     assert first == "float32"
     assert 'jax.config.update("jax_enable_x64", True)' in second
     assert "JAX_ENABLE_X64=1" in second
@@ -235,7 +219,7 @@ def test_a_cupy_that_finds_nothing(fake: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ImportError", "OSError", "RuntimeError", "AttributeError"])
-def test_a_cupy_whose_import_fails(kind: str, tmp_path: Any) -> None:
+def test_a_cupy_whose_import_fails(printed: Any, kind: str, tmp_path: Any) -> None:
     """Whatever a broken installation raises is a reason and not a crash."""
     (tmp_path / "cupy.py").write_text(f"raise {kind}('libcudart.so.12: cannot open shared object file')")
     program = f"""
@@ -245,7 +229,7 @@ import xmlp
 print(xmlp.backend("auto").name)
 print(xmlp.available_backends()["cupy"])
 """
-    name, reason = run(program).splitlines()
+    name, reason = printed(program).splitlines()
     assert name == "numpy"
     assert (
         reason

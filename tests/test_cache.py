@@ -1,9 +1,8 @@
 """The cache of compiled code: read only where nobody else can write, and never trusted further than its checksum."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,43 +119,30 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monkey
     assert cache.load("key") is None
 
 
-def fitted(**environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def listed(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.iterdir()}
 
 
-def test_a_second_process_uses_the_code_of_the_first(tmp_path: Path) -> None:
+def test_a_second_process_uses_the_code_of_the_first(tmp_path: Path, printed: Any) -> None:
     pytest.importorskip("llvmlite")
     folder = tmp_path / "code"
-    first = fitted(XMLP_CACHE=str(folder))
+    first = printed(PROGRAM, XMLP_CACHE=str(folder))
     kept = listed(folder)
     assert kept
-    assert fitted(XMLP_CACHE=str(folder)) == first
+    assert printed(PROGRAM, XMLP_CACHE=str(folder)) == first
     assert listed(folder) == kept, "nothing was compiled again"
     for path in folder.iterdir():
         path.write_bytes(path.read_bytes()[:-5] + b"wrong")
-    assert fitted(XMLP_CACHE=str(folder)) == first
+    assert printed(PROGRAM, XMLP_CACHE=str(folder)) == first
     assert {n: c for n, (_, c) in listed(folder).items()} == {n: c for n, (_, c) in kept.items()}, "written anew"
-    assert fitted(XMLP_CACHE="off") == first
+    assert printed(PROGRAM, XMLP_CACHE="off") == first
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_results_do_not_depend_on_the_cache(tmp_path: Path) -> None:
+def test_results_do_not_depend_on_the_cache(tmp_path: Path, printed: Any) -> None:
     """Training in this process, whose code is compiled or loaded already, gives the same bits."""
     pytest.importorskip("llvmlite")
     x = np.random.default_rng(0).normal(size=(50, 3))
     trainer = xmlp.Trainer(xmlp.mlp([3, 7, 2], "gelu"), loss="softmax_cross_entropy", optimizer="adam", planned=True)
     trainer.fit(x, (x[:, 0] > 0).astype(int), epochs=3, batch_size=8)
-    assert fitted(XMLP_CACHE=str(tmp_path)).strip() == trainer.network.theta.tobytes().hex()
+    assert printed(PROGRAM, XMLP_CACHE=str(tmp_path)).strip() == trainer.network.theta.tobytes().hex()

@@ -99,7 +99,7 @@ def resume(
     for i, candidate in enumerate(candidates):
         try:
             return _resumed(candidate, backend, callbacks, given, custom, planned)
-        except _Misfit:
+        except Misfit:
             raise
         except CheckpointError as error:
             if i + 1 == len(candidates):
@@ -108,7 +108,7 @@ def resume(
     raise CheckpointError(f"the folder {path} holds no checkpoint, no file step-....safetensors")
 
 
-class _Misfit(CheckpointError):
+class Misfit(CheckpointError):
     """The file is sound, but what the caller passes does not go with it: an older one would not either."""
 
 
@@ -140,7 +140,7 @@ def _made(path: Path, name: str, saved: Any, given: Any, custom: Mapping[str, An
         return given
     for part in saved if isinstance(saved, list) else [saved]:
         if isinstance(part, dict) and "own" in part:
-            raise _Misfit(f"{path}: the run had {name} of its own, {part['own']!r}: pass {name}= to Trainer.resume")
+            raise Misfit(f"{path}: the run had {name} of its own, {part['own']!r}: pass {name}= to Trainer.resume")
     return configs.from_json(saved, custom)
 
 
@@ -184,7 +184,7 @@ def _fill(trainer: Trainer, arrays: dict[str, Any], saved: dict[str, Any], path:
         raise ValueError(f"the file holds {min(arrays)!r}, which does not belong there")
     listeners = _remembering(trainer.callbacks, kinds)
     if [type(c).__name__ for c in listeners] != kinds:
-        raise _Misfit(
+        raise Misfit(
             f"{path} holds the memory of these callbacks: {', '.join(kinds) or 'none'}. "
             "Pass callbacks of these kinds, in this order."
         )
