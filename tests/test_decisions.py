@@ -223,3 +223,13 @@ def test_a_pickled_network_trains_on(mode: Mode) -> None:
     for n in (network, again):
         n.fit(X, LABELS, epochs=1)
     assert (network.backend.to_host(network.theta) == again.backend.to_host(again.theta)).all()
+
+
+def test_cuts_without_a_score_are_not_taken() -> None:
+    p, truth = np.asarray([[0.1], [0.4], [0.8]]), np.asarray([[0.0], [1.0], [1.0]])
+    precision = decisions.best_thresholds(p, truth, np.ones((3, 1)), lambda a, b, c, d: a / (a + b))
+    assert 0.1 <= precision[0] < 0.8
+    with pytest.raises(ValueError, match="NaN at every cut"):
+        decisions.best_thresholds(p, truth, np.ones((3, 1)), lambda a, b, c, d: a * np.nan)
+    with pytest.raises(ValueError, match="metric of thresholds"):
+        decisions.score_named(["f1"])

@@ -331,7 +331,7 @@ def test_validation_data_are_measured_only() -> None:
 def test_the_split_keeps_the_shares_of_the_classes() -> None:
     y = np.asarray(["rare"] * 12 + ["common"] * 108)
     model = of("binary", early_stopping=True, validation_fraction=0.25)
-    _, held = model._set_task(y) or model._split(model._encoded(y, False))
+    _, held = model._set_task(y) or model._split(model._encoded(y, False), None)
     assert len(held) == 30
     assert (y[held] == "rare").sum() == 3
 
@@ -394,14 +394,18 @@ def test_sparse_features_are_the_dense_ones(name: str, monkeypatch: pytest.Monke
         assert np.array_equal(model.input_gradient(sparse.csr_array(x)), model.input_gradient(x))
 
 
-def test_a_sparse_batch_without_weight_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain gradient descent makes no step there anyway."""
+@pytest.mark.parametrize("block", [16, 5])
+def test_large_sparse_features_are_the_dense_ones_whatever_the_weights(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of no weight, and batches larger than a block, are those of the dense matrix too."""
     y, weights = np.array(REALS), np.arange(N) % 16 + 1.0
     weights[16:32], y[48:64] = 0, np.nan
-    settings = {"batch_size": 16, "shuffle": False, "optimizer": optimizers.SGD(0.01), "l2": 0.0}
+    settings = {"batch_size": 16, "shuffle": False, "learning_rate": "cosine", "output_weight": [1.0, 3.0]}
     dense = of("multioutput", **settings).fit(X, y, sample_weight=weights)
-    monkeypatch.setattr(arrays, "BLOCK_BYTES", 16 * 4 * 8)
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", block * 4 * 8)
     model = of("multioutput", **settings).fit(sparse.csr_array(X), y, sample_weight=weights)
+    assert model.history_["lr"] == dense.history_["lr"]
     assert np.allclose(scores(model), scores(dense), rtol=1e-10)
 
 
@@ -528,3 +532,141 @@ def test_wrong_calls(case: str) -> None:
     run, kind, words = WRONG[case]
     with pytest.raises(kind, match=words):
         run()
+
+
+# --- what fails leaves nothing behind ---------------------------------------------------------------------------------
+
+
+WRECKS: dict[str, tuple[str, Any]] = {
+    "divergence": ("regression", lambda m: m.fit(X * 1e200, REALS[:, 0] + 1000)),
+    "negative weights": ("multiclass", lambda m: m.fit(X, np.char.add(LABELS, "ish"), sample_weight=-np.ones(N))),
+    "one class": ("multiclass", lambda m: m.fit(X, ["red"] * N)),
+    "fewer features": ("binary", lambda m: m.set_params(optimizer="no such").fit(X[:, :2], BINARY)),
+    "another shape": ("regression", lambda m: m.fit(X, REALS, validation_data=(X[:, :2], REALS))),
+}
+
+
+@pytest.mark.parametrize("wreck", WRECKS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_fit_that_fails_leaves_the_model_as_it_was(wreck: str) -> None:
+    name, fail = WRECKS[wreck]
+    model, twin = fitted(name), fitted(name)
+    before, params = model.predict(X), model.get_params()
+    with pytest.raises((ValueError, ArithmeticError)):
+        fail(model)
+    assert np.array_equal(model.predict(X), before)
+    model.set_params(**params).partial_fit(X, TASKS[name][1])
+    assert np.array_equal(scores(model), scores(twin.partial_fit(X, TASKS[name][1])))
+
+
+def test_an_interrupted_fit_keeps_the_epochs_made() -> None:
+    class Interrupt:
+        def on_epoch_end(self, trainer: Any) -> None:
+            if trainer.epoch == 3:
+                raise KeyboardInterrupt
+
+    model = of("multiclass", callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, LABELS)
+    assert model.n_iter_ >= 2
+    assert model.predict(X).shape == (N,)
+
+
+def test_the_classes_of_a_partial_fit_are_forgotten_by_a_fit() -> None:
+    model = of("binary")
+    for _ in range(2):
+        model.partial_fit(X, LABELS, classes=np.unique(LABELS))
+    assert model.fit(X, BINARY).classes_.tolist() == ["no", "yes"]
+    model = of("binary")
+    with pytest.raises(ValueError, match="inconsistent"):
+        model.partial_fit(X, LABELS[:5], classes=np.unique(LABELS))
+    assert model.fit(X, BINARY).classes_.tolist() == ["no", "yes"]
+
+
+def test_a_schedule_lasts_for_as_many_partial_fits_as_there_are_epochs() -> None:
+    model = of("regression", learning_rate="cosine", max_iter=10, warm_start=True)
+    for _ in range(5):
+        model.partial_fit(X, REALS[:, 0])
+    assert 0.3 * model.history_["lr"][0] < model.history_["lr"][-1] < 0.8 * model.history_["lr"][0]
+    with pytest.raises(ValueError, match="ended with the first fit"):
+        model.fit(X, REALS[:, 0])
+
+
+def test_metrics_are_those_of_the_first_fit() -> None:
+    model = fitted("binary", warm_start=True).set_params(metrics=["f1"])
+    with pytest.raises(ValueError, match="metrics and monitor are those of the first fit"):
+        model.fit(X, BINARY)
+
+
+def test_without_tolerance_the_best_weights_come_back_too() -> None:
+    x, y = RNG.normal(size=(40, 4)), RNG.normal(size=40)
+    settings = {"early_stopping": True, "max_iter": 120, "monitor": "rmse", "optimizer": optimizers.Adam(0.02)}
+    model = of("regression", tol=None, **settings).fit(x[:20], y[:20], validation_data=(x[20:], y[20:]))
+    assert model.n_iter_ == 120
+    assert model.best_score_ == pytest.approx(np.sqrt(np.mean((model.predict(x[20:]) - y[20:]) ** 2)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_without_weight_are_not_split(seed: int) -> None:
+    """Early stopping watches the same rows as if they were not there."""
+    kept = np.arange(N) % 5 < 2
+    settings = {"early_stopping": True, "batch_size": N, "random_state": seed}
+    for name in ("regression", "multiclass"):
+        y = TASKS[name][1]
+        gaps = np.where(kept, y, np.nan) if name == "regression" else np.ma.masked_array(y, ~kept)
+        alone = of(name, **settings).fit(X[kept], y[kept])
+        for model in (of(name, **settings).fit(X, y, sample_weight=kept * 1.0), of(name, **settings).fit(X, gaps)):
+            assert np.allclose(model.validation_curve_, alone.validation_curve_, rtol=1e-9)
+            assert np.allclose(scores(model), scores(alone), rtol=1e-9)
+
+
+def test_too_few_rows_to_watch_are_refused() -> None:
+    with pytest.raises(ValueError, match="Pass validation_data"):
+        of("regression", early_stopping=True).fit(X[:1], REALS[:1, 0])
+
+
+def test_balanced_classes_with_gaps_and_weights_of_outputs() -> None:
+    masked = np.ma.masked_array(BINARY, np.arange(N) % 4 == 0)
+    known = np.arange(N) % 4 != 0
+    settings = {"class_weight": "balanced", "batch_size": N}
+    alone = of("binary", **settings).fit(X[known], BINARY[known])
+    assert np.allclose(scores(of("binary", **settings).fit(X, masked)), scores(alone), rtol=1e-9)
+    plain = of("binary", **settings).fit(X, BINARY)
+    for more in ({"sample_weight": np.ones((N, 1))}, {}):
+        other = of("binary", **settings, **({} if more else {"output_weight": [2.0]})).fit(X, BINARY, **more)
+        assert np.allclose(scores(other), scores(plain), rtol=1e-9)
+
+
+def test_balanced_by_batches_is_refused_in_a_list_too() -> None:
+    with pytest.raises(ValueError, match="all rows at once"):
+        of("multilabel", class_weight=["balanced", None]).partial_fit(X, TASKS["multilabel"][1])
+
+
+def test_the_score_of_labels_that_are_missing() -> None:
+    model, gaps = fitted("multiclass"), np.arange(N) % 3 == 0
+    expected = (model.predict(X) == LABELS)[~gaps].mean()
+    assert model.score(X, np.ma.masked_array(LABELS, gaps)) == pytest.approx(expected)
+    weights = np.arange(N) + 1.0
+    weighted = np.average((model.predict(X) == LABELS)[~gaps], weights=weights[~gaps])
+    assert model.score(X, np.ma.masked_array(LABELS, gaps), weights) == pytest.approx(weighted)
+    several, y = fitted("multilabel"), TASKS["multilabel"][1].astype(float)
+    expected = (several.predict(X) == y).all(axis=1)[~gaps].mean()
+    y[gaps, 0] = np.nan
+    assert several.score(X, y, np.ones(y.shape)) == pytest.approx(expected)
+
+
+def test_what_is_watched_is_what_is_predicted() -> None:
+    model = of("multiclass", loss="binary_cross_entropy", monitor="accuracy", max_iter=3)
+    model.fit(X, LABELS, validation_data=(X, LABELS))
+    assert model.validation_curve_[-1] == pytest.approx(model.score(X, LABELS))
+
+
+def test_a_softmax_for_two_classes_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match='take loss="binary_cross_entropy"'):
+        of("binary", loss="softmax_cross_entropy").fit(X, BINARY)
+
+
+@pytest.mark.parametrize("size", [1e160, 1e-200])
+def test_targets_of_extreme_size(size: float) -> None:
+    usual, model = fitted("regression"), of("regression").fit(X, REALS[:, 0] * size)
+    assert np.allclose(model.predict(X) / size, usual.predict(X), rtol=1e-6)

@@ -35,7 +35,7 @@ def score_named(metric: str | Score) -> Score:
     """A score of that name, a vectorised function of the counts (tp, fp, fn, tn); a function is itself."""
     if callable(metric):
         return metric
-    if metric not in SCORES:
+    if not isinstance(metric, str) or metric not in SCORES:
         raise ValueError(unknown("metric of thresholds", metric, SCORES))
     return SCORES[metric]
 
@@ -51,7 +51,8 @@ def best_thresholds(probabilities: HostArray, truth: HostArray, weights: HostArr
     probabilities, truth, weights : array (N, outputs)
         Truth is 0 and 1.
     score : callable
-        Of arrays of weighted counts, one element per cut: (tp, fp, fn, tn) -> scores.
+        Of arrays of weighted counts, one element per cut: (tp, fp, fn, tn) -> scores. Where that is NaN, the cut is
+        not taken.
 
     Examples
     --------
@@ -71,9 +72,13 @@ def _best_threshold(p: HostArray, truth: HostArray, w: HostArray, score: Score) 
     for k in (0, 1):
         below[k, 1:] = np.cumsum(np.bincount(place, w * (truth == k), len(values)))
     total = below[:, -1:]
-    scores = np.asarray(score(tp=total[1] - below[1], fp=total[0] - below[0], fn=below[1], tn=below[0]))
+    with np.errstate(all="ignore"):
+        scores = np.asarray(score(total[1] - below[1], total[0] - below[0], below[1], below[0]), dtype=np.float64)
     if scores.shape != below[0].shape:
         raise ValueError(f"the metric must give one score per cut, {below[0].shape}, got the shape {scores.shape}")
+    scores = np.where(np.isnan(scores), -np.inf, scores)  # 0/0: no score
+    if scores.max() == -np.inf:
+        raise ValueError("the metric gives NaN at every cut: give 0/0 a value, as with numpy.where")
     cuts = _cuts(values)
     best = cuts[scores >= scores.max() - _ALIKE]
     return float(best[np.abs(best - 0.5).argmin()])

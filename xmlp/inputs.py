@@ -155,9 +155,9 @@ class Inputs:
             of_classes = weights.of_classes(targets, class_weight, together, loss.elementwise)
             together = weights.product(together, of_classes)
         kind = "int32" if targets.ndim == 1 else None
-        return features, self.backend.from_host(targets, kind), self._weights(together, rows, loss)
+        return features, self.backend.from_host(targets, kind), self.weights(together, rows, loss)
 
-    def _weights(self, value: Array | None, rows: int, loss: Loss) -> Array | None:
+    def weights(self, value: Array | None, rows: int, loss: Loss) -> Array | None:
         """Checked weights on the device, (N,) where there is one output."""
         if value is None:
             return None

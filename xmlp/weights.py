@@ -95,7 +95,7 @@ def of_classes(labels: HostArray, class_weight: Any, base: HostArray | None, sev
     ----------
     labels : array (N,) or (N, outputs)
     class_weight : dict of label to weight, or "balanced"
-        Several labels a row take a list of them, one per output, or one for all. "balanced" is
+        Several labels a row take a list of them, one per output (None for no weights), or one for all. "balanced" is
         W / (classes * W_c), W being the weight of all rows and W_c that of the class.
     base : array (N,) or (N, outputs), optional
         The weights of the rows, which balance the classes.
@@ -108,7 +108,9 @@ def of_classes(labels: HostArray, class_weight: Any, base: HostArray | None, sev
         raise ValueError("class_weight needs integer class labels as y; use sample_weight instead")
     labels = labels.astype(np.int64)
     if labels.ndim == 1:
-        return _of_labels(labels, class_weight, np.ones(len(labels)) if base is None else base)
+        base = np.ones(1) if base is None else base.reshape(len(base), -1).mean(axis=1)
+        base = np.broadcast_to(base, labels.shape)
+        return _of_labels(labels, class_weight, base)
     outputs = labels.shape[1]
     if isinstance(class_weight, (str, Mapping)):
         class_weight = [class_weight] * outputs
@@ -119,6 +121,8 @@ def of_classes(labels: HostArray, class_weight: Any, base: HostArray | None, sev
 
 
 def _of_labels(labels: HostArray, class_weight: Any, base: HostArray) -> HostArray:
+    if class_weight is None:
+        return np.ones(len(labels))
     if isinstance(class_weight, str) and class_weight == "balanced":
         counts = np.bincount(labels, weights=base)
         present = counts > 0

@@ -100,26 +100,22 @@ def in_blocks(function: Callable[[Any], Any], x: Any) -> Any:
 class SparseBatches:
     """The batches of a sparse matrix, each made dense when its turn comes, in a new order each time.
 
-    The rows of a batch, and hence the results, are those that a dense matrix would give. A batch without any weight is
-    left out.
+    The rows of a batch, and hence the results, are those that a dense matrix would give. `batch(x, y, weights)` makes
+    of them what the trainer takes.
     """
 
-    def __init__(self, x: Any, y: Any, weights: Any, size: int, order: Callable[[int], Any]):
+    def __init__(self, x: Any, y: Any, weights: Any, size: int, order: Callable[[int], Any], batch: Callable[..., Any]):
         self._data = x, y, weights
-        self._size = min(size, block_rows(x))
-        self._order = order
+        self._size, self._order, self._batch = size, order, batch
         self._epoch = 0
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+    def __iter__(self) -> Iterator[Any]:
         x, y, weights = self._data
         order = self._order(self._epoch)
         self._epoch += 1
         for start in range(0, len(order), self._size):
             index = order[start : start + self._size]
-            if weights is None:
-                yield x[index].toarray(), y[index]
-            elif weights[index].max() > 0:
-                yield x[index].toarray(), y[index], weights[index]
+            yield self._batch(x[index].toarray(), y[index], None if weights is None else weights[index])
 
 
 def epochs_of(count: int, seed: int, first: int, shuffle: bool) -> Callable[[int], Any]:

@@ -1,8 +1,10 @@
 """What the estimators share: their settings, fitting, and the way of arrays in and out."""
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from xmlp.optimizers import Optimizer
 from xmlp.perceptron import mlp
 from xmlp.schedules import Cosine, OneCycle, rate
 from xmlp.training import Trainer
+from xmlp.training.step import Batch
 
 Array = Any
 _SCHEDULES = {"cosine": Cosine, "one_cycle": OneCycle}
@@ -153,6 +156,21 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     # --- fitting ------------------------------------------------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation: Any = None, *, fresh: bool, partial: bool) -> None:
+        """Train. What fails leaves the estimator as it was; what the user interrupts keeps the epochs made so far."""
+        before = dict(self.__dict__)
+        try:
+            self._train(X, y, sample_weight, validation, fresh=fresh, partial=partial)
+        except BaseException as error:
+            trainer = self.__dict__.get("_trainer")
+            if isinstance(error, KeyboardInterrupt) and trainer is not None and trainer.history.get("loss"):
+                self.__dict__.update(self._fitted())
+            else:
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+        self.__dict__.update(self._fitted())
+
+    def _train(self, X: Any, y: Any, sample_weight: Any, validation: Any, *, fresh: bool, partial: bool) -> None:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         x = self._features(X, "fit", reset=fresh)
@@ -162,14 +180,16 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         if validation is not None:
             validation = self._validation(validation)
         elif self.early_stopping and not partial:
-            kept, held = self._split(targets)
+            kept, held = self._split(targets, weights)
             whole = (x, targets) if weights is None else (x, targets, weights)
             validation = tuple(arrays.rows(a, held) for a in whole)
             x, targets, *rest = (arrays.rows(a, kept) for a in whole)
             weights = rest[0] if rest else None
         x, epochs = arrays.dense(x), 1 if partial else self.max_iter
         if fresh:
-            self._begin(x, targets, weights, epochs)
+            self._begin(x, targets, weights)
+        else:
+            self._check_going_on(partial)
         trainer, targets = self._trainer_at_hand(), self._scaled(targets)
         data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
         of_fit = [*self._stopping(validation is not None), *fit_tasks(self, epochs, data, self._fitted)]
@@ -179,18 +199,15 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         source: Any = _for_network(x, trainer.network)
         if sparse.issparse(x):
             order = arrays.epochs_of(x.shape[0], trainer.seed, trainer.epoch, self.shuffle)
-            source = arrays.SparseBatches(x, *self._of_rows(targets, weights), size, order)
-            targets, given = None, {}
-            more.pop("class_weight", None)
+            source = arrays.SparseBatches(x, *self._of_rows(targets, weights), size, order, self._batch)
+            targets, given, more = None, {}, {}
         if validation is not None:
             watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]
             validation = (_for_network(watched, trainer.network), self._scaled(validation[1]), *validation[2:])
         given |= {"validation_data": validation, "verbose": bool(self.verbose), **more}
         trainer.fit(source, targets, epochs=epochs, **given)
-        for name, value in self._fitted().items():
-            setattr(self, name, value)
 
-    def _begin(self, x: Any, targets: Any, weights: Any, epochs: int) -> None:
+    def _begin(self, x: Any, targets: Any, weights: Any) -> None:
         """A network and a trainer for data of this kind."""
         self._like = arrays.empty_like(x)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -203,9 +220,21 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             backend=backend, seed=seed,
         )  # fmt: skip
         network.link = self._link()
-        steps = epochs * math.ceil(x.shape[0] / self._batch_size(x.shape[0]))
+        steps = self.max_iter * math.ceil(x.shape[0] / self._batch_size(x.shape[0]))
         self._penalty = 0.5 / self._total(targets, weights) if self.l2 == "auto" else self.l2
         self._trainer = self._trainer_of(network, self._optimizer(steps), seed)
+
+    def _check_going_on(self, partial: bool) -> None:
+        """Refuse what the first call has fixed, where it would go wrong without a word."""
+        trainer = self._trainer_at_hand()
+        names = [metric.name for metric in trainer.metrics], [metric.name for metric in self._metrics()]
+        if names[0] != names[1]:
+            raise ValueError(f"metrics and monitor are those of the first fit, {names[0]}; got {names[1]}")
+        if not partial and isinstance(self.learning_rate, str) and self.learning_rate in _SCHEDULES:
+            raise ValueError(
+                f"learning_rate={self.learning_rate!r} ended with the first fit, after max_iter epochs: to go on from "
+                "there take a rate or a schedule of your own, or fit anew with warm_start=False"
+            )
 
     def _trainer_of(self, network: Network, optimizer: Optimizer, seed: int) -> Trainer:
         return Trainer(
@@ -257,13 +286,22 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         return targets
 
     def _of_rows(self, targets: Any, weights: Any) -> tuple[Any, Any]:
-        """Targets and weights that can be taken row by row: gaps and weights of classes are in the weights."""
+        """Targets and weights that can be taken row by row: gaps, classes and outputs are in the weights."""
         elementwise, of_classes = self._loss().elementwise, self._weighting().get("class_weight")
         y, present = weighting.without_gaps(targets, "y", self.n_outputs_, elementwise)
-        together = weighting.product(weights, present)
-        if of_classes is None:
-            return y, together
-        return y, weighting.product(together, weighting.of_classes(y, of_classes, together, elementwise))
+        of_outputs = None
+        if self.output_weight is not None:
+            of_outputs = np.repeat(weighting.of_outputs(self.output_weight, self.n_outputs_), len(y), axis=0)
+        together = weighting.product(weights, present, of_outputs)
+        if of_classes is not None:
+            together = weighting.product(together, weighting.of_classes(y, of_classes, together, elementwise))
+        checked = self._trainer._inputs.weights(together, len(y), self._loss())
+        return y, None if checked is None else arrays.host(checked)
+
+    def _batch(self, x: Any, y: Any, weights: Any) -> Batch:
+        """Rows as the trainer takes them; they may all have the weight 0."""
+        data, backend = self._trainer._data((x, y), ("X", "y")), self._trainer.network.backend
+        return data if weights is None else data._replace(weights=backend.from_host(weights))
 
     def _optimizer(self, steps: int) -> Optimizer:
         optimizer, wanted = optimizers.get(self.optimizer), self.learning_rate
@@ -296,14 +334,13 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         wanted = [self.metrics] if isinstance(self.metrics, str) or callable(self.metrics) else list(self.metrics)
         if self.monitor not in ("auto", "loss"):
             wanted.append(self.monitor)
-        return list({metric.name: metric for metric in map(metrics.get, wanted)}.values())
+        return list(dict.fromkeys(map(metrics.get, wanted)))
 
     def _stopping(self, validated: bool) -> list[Any]:
-        if self.tol is None:
-            return []
-        patience = count(self.n_iter_no_change, "n_iter_no_change")
+        patience = sys.maxsize if self.tol is None else count(self.n_iter_no_change, "n_iter_no_change")
         if not (self.early_stopping and validated):
-            return [EarlyStopping("loss", patience=patience, min_delta=self.tol, mode="min", restore_best=False)]
+            least = self.tol or 0.0
+            return [EarlyStopping("loss", patience=patience, min_delta=least, mode="min", restore_best=False)]
         name, better = self._watched()
         return [EarlyStopping(f"val_{name}", patience=patience, mode=better.__name__)]
 
@@ -327,18 +364,30 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         check_consistent_length(x, *data[1:])
         return x, self._encoded(data[1], False), *(self._row_weights(w, x.shape[0]) for w in data[2:])
 
-    def _split(self, targets: Any) -> tuple[Any, Any]:
-        """Numbers of the rows to train on and to watch."""
+    def _split(self, targets: Any, weights: Any) -> tuple[Any, Any]:
+        """Numbers of the rows to train on and to watch. Rows without weight are not split: they change nothing."""
         from sklearn.model_selection import train_test_split
 
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction must lie between 0 and 1, got {self.validation_fraction!r}")
+        fraction = self.validation_fraction
+        if not isinstance(fraction, Real) or not 0 < fraction < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1, got {fraction!r}")
+        _, present = weighting.without_gaps(targets, "y", self.n_outputs_, self._loss().elementwise)
+        w = weighting.product(weights, present)
+        weighty = np.ones(len(targets), bool) if w is None else w.reshape(len(w), -1).max(axis=1) > 0
+        rows = np.flatnonzero(weighty)
+        held = math.ceil(fraction * len(rows))
+        if not 0 < held < len(rows):
+            raise ValueError(
+                f"early stopping needs rows to train on and rows to watch: {len(rows)} of some weight are too few for "
+                f"validation_fraction={fraction}. Pass validation_data, or use early_stopping=False."
+            )
+        strata = self._strata(targets[rows])
+        if strata is not None:
+            sizes = np.unique(strata, return_counts=True)[1]
+            strata = strata if sizes.min() > 1 and len(sizes) <= min(held, len(rows) - held) else None
         seed = check_random_state(self.random_state).randint(2**31 - 1)
-        kept, held = train_test_split(
-            np.arange(len(targets)), test_size=self.validation_fraction, random_state=seed,
-            stratify=self._strata(targets),
-        )  # fmt: skip
-        return np.sort(kept), np.sort(held)
+        _, watched = train_test_split(rows, test_size=held, random_state=seed, stratify=strata)
+        return np.setdiff1d(np.arange(len(targets)), watched), np.sort(watched)
 
     def _outputs(self, X: Any, method: str, function: Any) -> Any:
         """`function` of the features on the network's side, in the library of X."""
@@ -358,6 +407,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         -------
         array (N, features)
         """
+        check_is_fitted(self)
         network, k = self.network_, int(output)
         if not 0 <= k < network.out_features:
             raise ValueError(f"output must be one of 0 to {network.out_features - 1}, got {output!r}")

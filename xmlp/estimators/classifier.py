@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.base import ClassifierMixin
+from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from xmlp.backends.host import host_array
 from xmlp.estimators import arrays
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
@@ -81,16 +83,39 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             All labels that will ever occur; needed in the first call, unless the rows have several labels.
         """
         fresh = not hasattr(self, "network_")
-        if self.class_weight == "balanced":
+        each = self.class_weight if isinstance(self.class_weight, (list, tuple)) else [self.class_weight]
+        if any(isinstance(weight, str) for weight in each):
             raise ValueError('class_weight="balanced" needs all rows at once: give partial_fit the weights as a dict')
         if fresh and classes is None and np.ndim(y) < 2:
             raise ValueError("classes must be passed on the first call to partial_fit.")
-        if classes is not None:
-            if not fresh and not np.array_equal(np.sort(np.asarray(classes)), self.classes_):
-                raise ValueError(f"the classes are {self.classes_}, those of the first call; got {classes}")
-            self._known = unique_labels(arrays.host(classes))
-        self._fit(X, y, sample_weight, fresh=fresh, partial=True)
+        known = None if classes is None else unique_labels(arrays.host(classes))
+        if known is not None and not fresh and not np.array_equal(known, self.classes_):
+            raise ValueError(f"the classes are {self.classes_}, those of the first call; got {classes}")
+        self._known = known
+        try:
+            self._fit(X, y, sample_weight, fresh=fresh, partial=True)
+        finally:
+            self.__dict__.pop("_known", None)
         return self
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of the rows whose labels are all predicted; rows of which a label is missing do not count.
+
+        Parameters
+        ----------
+        X : array (N, features)
+        y : array (N,) or (N, outputs)
+        sample_weight : array (N,) or (N, outputs), optional
+        """
+        if np.ndim(sample_weight) == 2:
+            sample_weight = host_array(arrays.host(sample_weight), "sample_weight").mean(axis=1)
+        labels = _labels(y)
+        missing = _missing(labels).reshape(len(labels), -1).any(axis=1)
+        if missing.any():
+            known = np.flatnonzero(~missing)
+            X, y = _safe_indexing(X, known), np.ma.getdata(labels)[known]
+            sample_weight = None if sample_weight is None else _safe_indexing(sample_weight, known)
+        return float(super().score(X, y, sample_weight))
 
     def predict(self, X: Any) -> Array:
         """Labels (N,), or (N, outputs) of 0 and 1; with the thresholds of the network, if it has any."""
@@ -134,10 +159,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     # --- targets ------------------------------------------------------------------------------------------------------
 
     def _encoded(self, y: Any, fresh: bool) -> Any:
-        if sparse.issparse(y):
-            y = y.toarray()
-        y = arrays.host(y)
-        y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
+        y = _labels(y)
         missing = _missing(y)
         filled = np.ma.getdata(y)
         if missing.any():
@@ -174,7 +196,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return
         if kind == "multiclass-multioutput":
             raise ValueError("y has several columns of classes; give one column, or labels of 0 and 1")
-        known = self.__dict__.pop("_known", None)
+        known = self.__dict__.get("_known")
         self.classes_ = np.unique(column_or_1d(y)) if known is None else known
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class only, {self.classes_.tolist()[0]!r}; at least 2 classes are needed")
@@ -182,7 +204,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         self.n_outputs_ = 1 if self._task == "binary" else len(self.classes_)
 
     def _loss(self) -> Loss:
-        return loss_named(self.loss, SoftmaxCrossEntropy() if self._task == "multiclass" else BinaryCrossEntropy())
+        several = self._task == "multiclass"
+        loss = loss_named(self.loss, SoftmaxCrossEntropy() if several else BinaryCrossEntropy())
+        if isinstance(loss, SoftmaxCrossEntropy) and not several:
+            kind = "two classes have one output" if self._task == "binary" else "each label has an output of its own"
+            raise ValueError(f'{kind}, a sigmoid: take loss="binary_cross_entropy" instead of {loss.name}')
+        return loss
+
+    def _metrics(self) -> list[Any]:
+        """Of one-hot outputs those of the class with the largest, as `predict` decides."""
+        measured = super()._metrics()
+        if self._task != "multiclass" or not self._loss().elementwise:
+            return measured
+        return [m._replace(function=_OfClass(m.function), needs="predictions") if m.needs == "labels" else m
+                for m in measured]  # fmt: skip
 
     def _link(self) -> str:
         return "softmax" if self._task == "multiclass" else "sigmoid"
@@ -191,8 +226,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if self._task == "multilabel":
             return None
         y = np.ma.getdata(targets)
-        y = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
-        return y if np.bincount(y).min() > 1 else None
+        return y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
 
     def _weighting(self) -> dict[str, Any]:
         return {"output_weight": self.output_weight, "class_weight": self._class_weights()}
@@ -203,6 +237,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if self._task == "multilabel" and isinstance(given, (list, tuple)):
             return [_of_labels(w, [0, 1]) for w in given]
         return _of_labels(given, [0, 1] if self._task == "multilabel" else self.classes_.tolist())
+
+
+@dataclass(frozen=True)
+class _OfClass:
+    """A metric of labels, of one-hot targets and the outputs for each class."""
+
+    function: Any
+
+    def __call__(self, targets: Any, outputs: Any, *, sample_weight: Any = None) -> float:
+        if sample_weight is not None and sample_weight.ndim == 2:
+            sample_weight = sample_weight.mean(axis=1)
+        return float(self.function(targets.argmax(axis=1), outputs.argmax(axis=1), sample_weight=sample_weight))
+
+
+def _labels(y: Any) -> Any:
+    """Labels on the host, an array or a masked one."""
+    y = arrays.host(y.toarray() if sparse.issparse(y) else y)
+    return y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
 
 
 def _of_labels(given: Any, labels: list[Any]) -> Any:

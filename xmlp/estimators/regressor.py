@@ -110,9 +110,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             raise ValueError(f"y must have {self.n_outputs_} outputs, got the shape {values.shape}")
         return values
 
-    def _begin(self, x: Any, targets: Any, weights: Any, epochs: int) -> None:
+    def _begin(self, x: Any, targets: Any, weights: Any) -> None:
         self._scale = _mean_and_scale(targets, weights) if self._scales() else None
-        super()._begin(x, targets, weights, epochs)
+        super()._begin(x, targets, weights)
 
     def _scales(self) -> bool:
         if self.scale_targets != "auto":
@@ -159,10 +159,12 @@ class _InUnits:
 def _mean_and_scale(targets: Any, weights: Any) -> tuple[Any, Any]:
     """The weighted mean and deviation of each output, 1 for the deviation of one that does not vary."""
     known = ~np.isnan(targets)
-    w = product(weights, known * 1.0)
+    w: Any = product(weights, known * 1.0)
     y = np.where(known, targets, 0.0)
-    total = np.maximum(w.sum(axis=0), np.finfo(float).tiny)  # type: ignore[union-attr]
+    unit = np.exp2(np.frexp(np.abs(y).max(axis=0))[1] - 1.0)  # so that no square is too large or too small
+    y = y / unit
+    total = np.maximum(w.sum(axis=0), np.finfo(float).tiny)
     mean = (w * y).sum(axis=0) / total
     variance = (w * np.where(known, y - mean, 0.0) ** 2).sum(axis=0) / total
     scale = np.sqrt(variance)
-    return mean, np.where(scale > 1e-12 * np.abs(mean), scale, 1.0)
+    return mean * unit, np.where(scale > 1e-12 * np.abs(mean), scale * unit, 1.0)

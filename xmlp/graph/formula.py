@@ -249,5 +249,8 @@ def _bound(module: str, name: str, scalars: Mapping[str, float]) -> Formula:
     """The formula of that name as it comes out of a pickle: the object itself, unless its scalars differ."""
     found = _found(module, name)
     if not isinstance(found, Formula):
-        raise AttributeError(f"the module {module} has no formula {name}")
+        raise AttributeError(
+            f"the module {module} has no formula {name}; another process finds formulas by their names in modules that "
+            "it can import: define it in one"
+        )
     return found if found.scalars == scalars else found.bind(**scalars)
