@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import xmlp
 from xmlp import activations, losses, optimizers
-from xmlp.backends import replay
+from xmlp.backends import programs, replay
 from xmlp.graph import Formula, elementwise
 from xmlp.graph.llvm import emit
 from xmlp.graph.plan import Kernel, Product, plan
@@ -483,6 +484,74 @@ def test_single_steps_on_fresh_arrays_use_one_program(driver):
     for i in range(6):
         runner.step(np.roll(x, i, axis=0).astype("f4"), y)
     assert len(runner._runner._programs) == 1
+
+
+def test_data_are_let_go_of(driver):
+    """After a fit, and after a prediction that is too large to be copied; then both go on."""
+    _, y = data("labels", "float32")
+    network = xmlp.mlp([200, 64, K])
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam")
+    for _ in range(2):
+        large = np.ones((N, 200), "f4")
+        trainer.fit(large, y, epochs=1)
+        network.predict(np.ones((300, 200), "f4"))
+        kept = weakref.ref(large)
+        del large
+        assert kept() is None
+        inputs = np.ones((300, 200), "f4")
+        first = network.predict(inputs)
+        kept = weakref.ref(inputs)
+        del inputs
+        assert kept() is None
+        assert (network.predict(np.ones((300, 200), "f4")) == first).all()
+
+
+def test_programs_hold_so_much_memory_and_no_more(driver, monkeypatch):
+    monkeypatch.setattr(programs, "MOST_BYTES", 200_000)
+    network, made = xmlp.mlp([20, 64, K]), []
+    program = type(network.backend).program
+    monkeypatch.setattr(type(network.backend), "program", lambda *a: made.append(0) or program(*a))
+    for _ in range(3):
+        for rows in range(1, 12):  # all are kept: they are small
+            network.predict(np.zeros((rows, 20)))
+    assert len(made) == 11
+    for rows in range(2000, 2003):
+        network.predict(np.zeros((rows, 20)))
+    kept = [
+        p.plan.work_bytes + p.plan.held_bytes for p in network._predictors[None, False, 1.0]._local.programs.values()
+    ]
+    assert len(kept) == 2
+    network.predict(np.zeros((2002, 20)))
+    assert len(made) == 14
+
+
+@pytest.mark.parametrize("layers", [[Dropout(0.0)], [Dropout(0.5), Dense(5), Dropout(0.0)]], ids=["alone", "beside"])
+def test_random_layers_that_need_no_bits(layers, driver):
+    compare(driver, [*layers, Dense(K)], losses.SoftmaxCrossEntropy(), "labels", optimizers.Adam(1e-2), "float64")
+
+
+@elementwise
+def gated(xp, x, *, k=0.5):
+    return x * xp.where(k > 0.2, k, 1.0) + xp.where(x > 0, k, 0.0)
+
+
+def test_a_choice_between_parameters(driver, dtype):
+    layers = [Dense(8, activation=gated), Dense(K)]
+    compare(driver, layers, losses.SoftmaxCrossEntropy(), "labels", optimizers.Adam(1e-2), dtype)
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_divergence_is_told_without_warnings(planned):
+    x, y = np.ones((64, 4), "f4"), np.full((64, 1), 1e30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for inputs, targets in ((x, y), (x * 3e38, x[:, :1])):
+            trainer = xmlp.Trainer(xmlp.mlp([4, 3, 1]), loss="squared_error", optimizer="adam", planned=planned)
+            with pytest.raises(xmlp.DivergenceError):
+                trainer.fit(inputs, targets, epochs=1)
+        trainer = xmlp.Trainer(xmlp.mlp([4, 3, 1]), loss="squared_error", optimizer="adam", planned=planned)
+        trainer.fit(x, x[:, :1], epochs=1, validation_data=(x, y))
+        assert trainer.history["val_loss"] == [np.inf]
 
 
 def test_planned_by_order_says_why_it_cannot_be():

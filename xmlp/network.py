@@ -238,7 +238,8 @@ class Network(Chain):
     def _computed(self, x: Array, link: str | None, raw: bool) -> Array:
         if self._planned:
             predictor = self._predictors.setdefault(
-                (link, raw, self.temperature), Predictor(partial(self._inference, link, raw), self.backend)
+                (link, raw, self.temperature),
+                Predictor(partial(self._inference, link, raw), self.backend, self.out_features),
             )
             y = predictor(self._theta, self._stats, x)
             if y is not None:

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from xmlp.backends.base import Backend
+from xmlp.backends.programs import Programs
 from xmlp.graph.plan import Plan, plan
 from xmlp.graph.tensor import Tensor, Tracer, TracingBackend
 
 Array = Any
-_KEPT = 8  # programs per thread; each has a work buffer
 _COPIED = 1 << 15  # bytes of an input that is copied into the program's own
 
 
@@ -22,23 +22,23 @@ class Predictor:
         `forward(backend, theta, stats, x) -> y`, of a backend that it computes with.
     backend : Backend
         One that runs plans.
+    outputs : int
+        Columns of y.
     """
 
-    def __init__(self, forward: Callable[..., Tensor], backend: Backend):
+    def __init__(self, forward: Callable[..., Tensor], backend: Backend, outputs: int):
         self._forward = forward
-        self._backend = backend
+        self._backend, self._outputs = backend, outputs
         self._local = threading.local()
 
     def __call__(self, theta: Array, stats: Array, x: Array) -> Array | None:
         """y, a fresh array; None if the pass cannot be planned for these arrays."""
         if not x.flags.c_contiguous:
             return None
-        programs = self._local.__dict__.setdefault("programs", {})
+        programs: Programs = self._local.__dict__.setdefault("programs", Programs())
         key = (x.shape, x.dtype.char, id(theta), id(stats))  # which the program keeps alive
         if key not in programs:
-            if len(programs) >= _KEPT:
-                programs.pop(next(iter(programs)))
-            programs[key] = self._program(theta, stats, x)
+            programs.add(key, self._program(theta, stats, x))
         program = programs[key]
         if program is None:
             return None
@@ -46,10 +46,12 @@ class Predictor:
             program.arrays["x"][...] = x
             program.once()
             return self._backend.copy(program.arrays["y"])
-        y = self._backend.empty(program.arrays["y"].shape)
+        y = self._backend.empty((x.shape[0], self._outputs))
         program.bind("x", x)
         program.bind("y", y)
         program.once()
+        program.release("x")  # the caller's
+        program.release("y")
         return y
 
     def _program(self, theta: Array, stats: Array, x: Array) -> Any:

@@ -193,6 +193,15 @@ def test_nothing_to_resume_overwrites_nothing(here, contents):
     assert not killed.parent.exists()
 
 
+def test_an_unfinished_run_is_told_of_before_its_model(here, contents):
+    path = table(here / "a.csv", houses(50))
+    run("train", path, "--target", "price", "--epochs", 1, "--quiet")
+    (here / "model.safetensors.checkpoints").mkdir()
+    (here / "model.safetensors.checkpoints" / "step-000000000001.safetensors").touch()
+    told = run("train", path, "--target", "price", "--epochs", 1, "--quiet", code=2).stderr
+    assert "go on with it by --resume" in told
+
+
 def test_force_forgets_a_run_only_when_another_begins(here, contents):
     (here / "run").mkdir()
     (here / "run" / "step-0000000001.safetensors").write_bytes(b"")

@@ -30,7 +30,7 @@ WAYS_OUT = {
 }  # fmt: skip
 # what these read lies on the host: shapes, scalars of a step, dictionaries, the limits of the pace
 HARMLESS = {
-    "list": {"enumerate(self._body", "enumerate(self.layers)", "state.slots"},
+    "list": {"enumerate(self.body", "enumerate(self.layers)", "state.slots"},
     "tolist": {"scalars.tolist()"},
     "all": {"(a is None or a.flags.c_contiguous"},
     "any": {"(place.buffer == name"},

@@ -24,10 +24,14 @@ class Applicable(Protocol):
 class Program(Protocol):
     """A plan bound to arrays."""
 
+    plan: Plan
     arrays: dict[str, Array]
 
     def bind(self, name: str, array: Array) -> None:
         """Put another array of the same shape and dtype in the place of the input `name`."""
+
+    def release(self, name: str) -> None:
+        """Let go of the input `name`: another is bound before the next step."""
 
     def run(self, scalars: HostArray, rows: Array, batch: int) -> None:
         """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""

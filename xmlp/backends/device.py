@@ -108,6 +108,13 @@ class DeviceProgram:
             if any(place.buffer == name for place in _places(call)):
                 self._calls[i] = self._bound(call)
 
+    def release(self, name: str) -> None:
+        """Let go of the input `name`: another is bound before the next step."""
+        del self.arrays[name]
+        for i, call in enumerate(self.plan.calls):
+            if any(place.buffer == name for place in _places(call)):
+                self._calls[i] = _unbound
+
     def once(self) -> None:
         """One step of a plan that has neither scalars nor a list of rows."""
         self._backend.activate()
@@ -157,6 +164,10 @@ class DeviceProgram:
 
     def _view(self, place: Place, dtype: str, shape: tuple[int, int]) -> Array:
         return self._driver.view(self.arrays[place.buffer], place.offset, dtype, shape)
+
+
+def _unbound(scalars: Sequence[float], listed: int) -> None:
+    raise RuntimeError("an input of this call was released and no other bound")
 
 
 def _places(call: Any) -> Sequence[Place]:

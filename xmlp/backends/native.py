@@ -185,6 +185,12 @@ class Program:
             self._starts[name] = new
         self.arrays[name] = array
 
+    def release(self, name: str) -> None:
+        """Let go of the input `name`: another is bound before the next step."""
+        if self._lanes:
+            self._starts.setdefault(name, address(self.arrays[name]))
+        del self.arrays[name]
+
     def _uses(self, name: str) -> list[tuple[HostArray, int]]:
         """Where the tables hold addresses within the input `name`."""
         if name not in self._found:

@@ -44,6 +44,14 @@ class Program:
         self.arrays[name] = array
         self._stale.add(name)
 
+    def release(self, name: str) -> None:
+        """Let go of the input `name`: another is bound before the next step."""
+        del self.arrays[name]
+        self._stale.add(name)
+        for i, call in enumerate(self.plan.calls):
+            if any(place.buffer == name for place in _places(call)):
+                self._made[i] = []
+
     def once(self) -> None:
         """One step of a plan that has neither scalars nor a list of rows."""
         self.run(np.zeros((1, 0)), None, 0)
@@ -88,7 +96,8 @@ class Program:
     def number(self, node: TensorNode, dtype: str) -> HostArray:
         """A 0-d array that holds a constant, or what a step makes of its scalars."""
         if node.op in ("const", "full"):
-            return np.asarray(node.attr).astype(dtype)
+            with np.errstate(over="ignore"):
+                return np.asarray(node.attr).astype(dtype)
         return self._numbers.setdefault((node, dtype), np.empty((), dtype=dtype))
 
     def numbers(self, first: int, count: int) -> HostArray:

@@ -152,10 +152,11 @@ def command(
             raise click.UsageError(f"{name} is about a CSV file, and none is given")
     if force and resume:
         raise click.UsageError("--force and --resume exclude each other")
-    if paths.writable(path, csv).exists() and not (force or resume):
-        raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
+    exists = paths.writable(path, csv).exists()
     run = Run(Path(folder or f"{path}.checkpoints"), save_every, force)
     run.check(resume)
+    if exists and not (force or resume):
+        raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
     recipe = _recipe(DIGITS if csv is None else TABLE, {name: v for name, v in settings.items() if v is not None})
     if resume and not run.saved and Path(path).exists():
         if not _finished(path, recipe, seed):

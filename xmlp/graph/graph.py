@@ -98,7 +98,9 @@ class Graph:
 
 
 def _wants_dtype(node: Node) -> bool:
-    return node.op == "astype_float" or (node.op == "where" and _both_weak(node) and node.dtype == FLOAT)
+    return node.op == "astype_float" or (
+        node.op == "where" and _both_weak(node) and not node.weak and node.dtype == FLOAT
+    )
 
 
 def _both_weak(where: Node) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import xmlp.context as contexts
 from xmlp.errors import DivergenceError
 from xmlp.training.sources import Chunk, Rows, Stream
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 Array = Any
 
 
+@np.errstate(all="ignore")
 def error(trainer: "Trainer", source: Rows | Stream, before: "Snapshot", loss: float) -> DivergenceError:
     """The error of an epoch whose result is not finite; the trainer is back in the state before it.
 

@@ -13,6 +13,7 @@ from xmlp.network import Network
 from xmlp.training.step import Batch
 
 
+@np.errstate(all="ignore")  # what overflows shows in the values
 def measure(
     network: Network, data: Batch, batch_size: int, *, loss: Loss, metrics: Sequence[Metric] = (),
     with_loss: bool = True,

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from xmlp.backends.programs import Programs
 from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.graph.plan import Plan, plan
 from xmlp.graph.tensor import Tensor, Tracer, TracingBackend
 from xmlp.training.step import Batch, Runner, State, Step, full
 
 Array = Any
+_DATA = ("x", "y", "weights")
 
 
 def trace(step: Step, state: State, batch: Batch) -> Plan:
@@ -61,7 +63,7 @@ class PlannedRunner(Runner):
         self._backend = step.network.backend
         self._required = required
         self._plans: dict[Any, Plan | None] = {}
-        self._programs: dict[Any, Any] = {}
+        self._programs = Programs()
 
     def run(
         self, state: State, data: Batch, order: Array | None, size: int, rates: Sequence[float], first: int, seed: int
@@ -121,17 +123,21 @@ class PlannedRunner(Runner):
         mine = [a for n, a in zip(names, arrays, strict=True) if n in ("theta", "stats") or n[:5] == "slot."]
         key = (id(plan), *map(self._backend.address, mine))
         if key not in self._programs:
-            bound = {
-                n: self._backend.copy(a) if n.startswith("sum.") else a for n, a in zip(names, arrays, strict=True)
-            }
-            self._programs[key] = self._backend.program(plan, {n: a for n, a in bound.items() if a is not None})
-            while len(self._programs) > 4:
-                self._programs.pop(next(iter(self._programs)))
+            own = {n: self._backend.copy(a) if n.startswith("sum.") else a for n, a in zip(names, arrays, strict=True)}
+            self._programs.add(key, self._backend.program(plan, {n: a for n, a in own.items() if a is not None}))
         program = self._programs[key]
-        for name, array in zip(names, arrays, strict=True):
-            if name in ("x", "y", "weights") and array is not None and program.arrays[name] is not array:
-                program.bind(name, array)
+        given = dict(zip(names, arrays, strict=True))
+        for name in _DATA:
+            bound = name in program.arrays and program.arrays[name] is given[name]
+            if given[name] is not None and not bound:
+                program.bind(name, given[name])
         return program
+
+    def release(self) -> None:
+        """Let go of the data."""
+        for program in self._programs.values():
+            for name in [name for name in _DATA if name in program.arrays]:
+                program.release(name)
 
     @staticmethod
     def _names(state: State) -> list[str]:
@@ -149,7 +155,8 @@ class PlannedRunner(Runner):
             for i in range(steps):
                 for site, words in self.step.network.keys(seed, first + i).items():
                     for k, word in enumerate(words):
-                        table[i, plan.scalars.index(f"{site}.{k}")] = word
+                        if (name := f"{site}.{k}") in columns:
+                            columns[name][i] = word
         return table
 
     def _scalar_columns(self, rates: Array, steps: Array) -> Iterator[tuple[str, Any]]:

@@ -188,6 +188,9 @@ class Runner:
                 raise full(self.step.network.backend, "", "") from error
         return state
 
+    def release(self) -> None:
+        """Let go of the data."""
+
 
 def full(backend: Backend, needed: str, fitting: str) -> DeviceMemoryError:
     """The error of a step that does not fit: training never changes the batch by itself."""

@@ -282,6 +282,7 @@ class Trainer:
         sums = self._advance(Chunk(Batch(x, targets, weights, None), None, 0, 1), self._no_sums())
         return sums[0] / sums[1] if self.loss.reduction == "mean" else sums[0]
 
+    @np.errstate(all="ignore")  # what is not finite is found and told of
     def _advance(self, chunk: Chunk, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         """Make the steps of a chunk. Returns the epoch's sums with theirs added."""
         rates = [self.rate(self.steps + i) for i in range(chunk.steps)]
@@ -412,6 +413,7 @@ class Trainer:
                 raise
             self._end(None)
         finally:
+            self._runner.release()
             self._busy.release()
         return self.history
 
