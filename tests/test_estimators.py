@@ -572,6 +572,32 @@ def test_an_interrupted_fit_keeps_the_epochs_made() -> None:
     assert model.predict(X).shape == (N,)
 
 
+def test_an_interrupted_second_fit_that_has_not_begun_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fitted("multiclass")
+    before = model.predict(X)
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(model), "_begin", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, np.char.add(LABELS, "ish"))
+    assert np.array_equal(model.predict(X), before)
+
+
+@pytest.mark.parametrize("name", ["loss", "same"])
+def test_names_of_metrics_that_are_taken(name: str) -> None:
+    def first(y: Any, z: Any, *, sample_weight: Any = None) -> float:
+        return 1.0
+
+    def second(y: Any, z: Any, *, sample_weight: Any = None) -> float:
+        return 2.0
+
+    first.__name__ = second.__name__ = name
+    with pytest.raises(ValueError, match="is taken"):
+        of("regression", metrics=[first, second]).fit(X, REALS[:, 0])
+
+
 def test_the_classes_of_a_partial_fit_are_forgotten_by_a_fit() -> None:
     model = of("binary")
     for _ in range(2):

@@ -106,7 +106,7 @@ def predictions(dtype):
     for link in (None, "sigmoid", "softmax"):
         network = xmlp.mlp([7, 6, 3], "gelu", normalization="batch", dtype=dtype)
         backend = Lowering(dtype)
-        predictor = Predictor(partial(network._inference, link, False), backend)
+        predictor = Predictor(partial(network._inference, link, False), backend, network.out_features)
         found[f"prediction {link}"], _ = predictor._plan(network.theta, network.stats, np.zeros((20, 7), dtype))
     return found
 

@@ -34,6 +34,7 @@ from xmlp.training.step import Batch
 Array = Any
 _SCHEDULES = {"cosine": Cosine, "one_cycle": OneCycle}
 _LOWER_IS_BETTER = ("loss", "mae", "rmse")
+_TAKEN = ("loss", "penalty", "lr", "seconds", "skipped")  # columns of the history
 
 
 @dataclass(repr=False, eq=False)
@@ -161,8 +162,9 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         try:
             self._train(X, y, sample_weight, validation, fresh=fresh, partial=partial)
         except BaseException as error:
-            trainer = self.__dict__.get("_trainer")
-            if isinstance(error, KeyboardInterrupt) and trainer is not None and trainer.history.get("loss"):
+            trainer, old = self.__dict__.get("_trainer"), before.get("_trainer") if fresh else None
+            trained = trainer is not None and trainer is not old and trainer.history.get("loss")
+            if isinstance(error, KeyboardInterrupt) and trained:
                 self.__dict__.update(self._fitted())
             else:
                 self.__dict__.clear()
@@ -334,7 +336,11 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         wanted = [self.metrics] if isinstance(self.metrics, str) or callable(self.metrics) else list(self.metrics)
         if self.monitor not in ("auto", "loss"):
             wanted.append(self.monitor)
-        return list(dict.fromkeys(map(metrics.get, wanted)))
+        found: dict[str, metrics.Metric] = {}
+        for metric in map(metrics.get, wanted):
+            if metric.name in _TAKEN or found.setdefault(metric.name, metric).function is not metric.function:
+                raise ValueError(f"the name of the metric {metric.name!r} is taken: give the function another __name__")
+        return list(found.values())
 
     def _stopping(self, validated: bool) -> list[Any]:
         patience = sys.maxsize if self.tol is None else count(self.n_iter_no_change, "n_iter_no_change")
