@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 MOST_BYTES = 1 << 26  # that programs hold together; the two latest stay whatever they hold
-MOST = 64
+MOST = 16
 
 
 class Programs:
