@@ -42,6 +42,7 @@ TASKS: dict[str, tuple[type, Any]] = {
 }
 task = pytest.mark.parametrize("name", TASKS)
 CHECKS = [(cls, check) for cls in (MLPClassifier, MLPRegressor) for _, check in estimator_checks_generator(cls())]
+BEFORE_1_9 = tuple(map(int, sklearn.__version__.split(".")[:2])) < (1, 9)
 FORCED = "cupy|dpnp|torch is not installed|requires cuda|XPU|MPS"  # what this machine or this environment lacks
 
 
@@ -72,6 +73,10 @@ def test_scikit_learn_checks(cls: type, check: Callable[[Any], None]) -> None:
         if not re.search(FORCED, str(reason)):
             pytest.fail(f"skipped: {reason}")
         pytest.skip(str(reason))
+    except AssertionError as error:
+        if BEFORE_1_9 and "'classes_' attribute is in wrong namespace" in str(error):
+            pytest.skip("before 1.9 scikit-learn wanted the labels in the library of X")
+        raise
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------------

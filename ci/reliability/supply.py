@@ -154,6 +154,7 @@ def wheel(size: int, folder: Path) -> str:
 
 OFFLINE = """
 import sys
+import numpy.testing  # which asks for the kind of processor, in some versions by a command
 def refuse(event, arguments):
     if event.startswith("socket.") or event in ("urllib.Request", "subprocess.Popen"):
         raise RuntimeError(f"{event} {arguments}")

@@ -118,8 +118,8 @@ def test_a_prediction_halves_its_rows():
 def test_rows_that_do_not_lie_one_after_another_are_predicted_right():
     network = trainer_on(HostBackend()).network
     expected = network.compute(X)
-    assert np.abs(network.compute(np.asfortranarray(X)) - expected).max() <= 1e-6
-    assert np.abs(network.compute(np.repeat(X, 2, axis=1)[:, ::2]) - expected).max() <= 1e-6
+    assert np.abs(network.compute(np.asfortranarray(X)) - expected).max() <= 5e-6
+    assert np.abs(network.compute(np.repeat(X, 2, axis=1)[:, ::2]) - expected).max() <= 5e-6
 
 
 def test_memory_is_stable_after_the_second_step():

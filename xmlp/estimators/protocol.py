@@ -10,7 +10,12 @@ try:
 except ImportError:  # before 1.9
     theirs = None
 
-CallbackSupport: Any = object if theirs is None else theirs.CallbackSupportMixin
+
+class NoSupport:
+    """In the place of scikit-learn's base class."""
+
+
+CallbackSupport: Any = NoSupport if theirs is None else theirs.CallbackSupportMixin
 
 
 def with_callbacks(method: Method) -> Method:
