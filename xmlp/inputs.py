@@ -149,16 +149,20 @@ class Inputs:
         if sample_weight is not None:
             of_rows = host_array(self.host(sample_weight, "sample_weight"), "sample_weight")
             of_rows = weights.given(of_rows, rows, outputs if loss.elementwise or of_rows.ndim == 2 else 1)
-        of_outputs = None if output_weight is None else weights.of_outputs(output_weight, outputs)
-        together = weights.product(of_rows, of_outputs, present)
-        if class_weight is not None:
-            of_classes = weights.of_classes(targets, class_weight, together, loss.elementwise)
-            together = weights.product(together, of_classes)
+        together = weights.product(of_rows, present)
         kind = "int32" if targets.ndim == 1 else None
-        return features, self.backend.from_host(targets, kind), self.weights(together, rows, loss)
+        on_device = self.backend.from_host(targets, kind)
+        return features, on_device, self.weights(together, targets, loss, outputs, output_weight, class_weight)
 
-    def weights(self, value: Array | None, rows: int, loss: Loss) -> Array | None:
-        """Checked weights on the device, (N,) where there is one output."""
+    def weights(
+        self, of_rows: Array | None, targets: Array, loss: Loss, outputs: int, output_weight: Any, class_weight: Any
+    ) -> Array | None:
+        """The product of the weights of rows, outputs and classes, checked, on the device; (N,) for one output."""
+        rows = targets.shape[0]
+        of_outputs = None if output_weight is None else weights.of_outputs(output_weight, outputs)
+        value = weights.product(of_rows, of_outputs)
+        if class_weight is not None:
+            value = weights.product(value, weights.of_classes(targets, class_weight, value, loss.elementwise))
         if value is None:
             return None
         if value.shape[-1] == 1 and value.ndim == 2:

@@ -289,16 +289,12 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
 
     def _of_rows(self, targets: Any, weights: Any) -> tuple[Any, Any]:
         """Targets and weights that can be taken row by row: gaps, classes and outputs are in the weights."""
-        elementwise, of_classes = self._loss().elementwise, self._weighting().get("class_weight")
-        y, present = weighting.without_gaps(targets, "y", self.n_outputs_, elementwise)
-        of_outputs = None
-        if self.output_weight is not None:
-            of_outputs = np.repeat(weighting.of_outputs(self.output_weight, self.n_outputs_), len(y), axis=0)
-        together = weighting.product(weights, present, of_outputs)
-        if of_classes is not None:
-            together = weighting.product(together, weighting.of_classes(y, of_classes, together, elementwise))
-        checked = self._trainer._inputs.weights(together, len(y), self._loss())
-        return y, None if checked is None else arrays.host(checked)
+        loss, of_classes = self._loss(), self._weighting().get("class_weight")
+        y, present = weighting.without_gaps(targets, "y", self.n_outputs_, loss.elementwise)
+        together = self._trainer._inputs.weights(
+            weighting.product(weights, present), y, loss, self.n_outputs_, self.output_weight, of_classes
+        )
+        return y, None if together is None else arrays.host(together)
 
     def _batch(self, x: Any, y: Any, weights: Any) -> Batch:
         """Rows as the trainer takes them; they may all have the weight 0."""
