@@ -24,6 +24,27 @@ class Writable(Protocol):
 
 
 @dataclass(frozen=True)
+class Cells:
+    """One column, each different text once.
+
+    Attributes
+    ----------
+    texts : list of str
+        The different texts without the space around them, in the order in which they first occur.
+    codes : ndarray of shape (N,), int64
+        For each row the position of its text.
+    """
+
+    texts: list[str]
+    codes: npt.NDArray[np.int64]
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """How many rows hold each text."""
+        return np.bincount(self.codes, minlength=len(self.texts))
+
+
+@dataclass(frozen=True)
 class Table:
     """Columns of strings, as they stand in a CSV file.
 
@@ -60,6 +81,16 @@ class Table:
         chosen = rows.tolist()
         columns = {name: [cells[i] for i in chosen] for name, cells in self.columns.items()}
         return Table(self.name, columns, [self.lines[i] for i in chosen])
+
+    def cells(self, column: str) -> Cells:
+        """A column, each different text once.
+
+        >>> Table("ab.csv", {"a": ["x", " y", "x "]}, [2, 3, 4]).cells("a")
+        Cells(texts=['x', 'y'], codes=array([0, 1, 0]))
+        """
+        position: dict[str, int] = {}
+        codes = [position.setdefault(cell.strip(), len(position)) for cell in self.columns[column]]
+        return Cells(list(position), np.asarray(codes, dtype=np.int64))
 
     def error(self, message: str, *, row: int | None = None, column: str | None = None) -> DataError:
         """Make a `DataError` that names the file and, where given, the line of a row and the column."""
