@@ -45,6 +45,8 @@ class DeviceMemoryError(OutOfMemoryError, BackendError):
 class DivergenceError(ArithmeticError):
     """Training produced a loss or a parameter that is not finite.
 
+    An `ArithmeticError` and no `ValueError`: nothing was wrong with the arguments.
+
     Attributes
     ----------
     step : int

@@ -52,7 +52,8 @@ class Network(Chain):
     Attributes
     ----------
     theta : array (P,)
-        All parameters. Assigning copies the values in.
+        All parameters: first the arrays of all layers that decay, then those that do not; `layout.slots` says where
+        each lies. Assigning copies the values in.
     stats : array (S,)
         Statistics that layers keep but do not learn.
     link : str

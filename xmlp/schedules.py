@@ -89,7 +89,10 @@ class Polynomial(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Linear warm-up from 0 to lr, then half a cosine down to `end` at total_steps (Loshchilov & Hutter, 2017, eq. 5).
+    """Linear warm-up to lr, then half a cosine down to `end` at total_steps (Loshchilov & Hutter, 2017, eq. 5).
+
+    Warm-up is lr (t + 1) / warmup_steps: the first update (t = 0) has the rate lr / warmup_steps and not 0, the last
+    one of the warm-up the whole rate.
 
     >>> [round(Cosine(1.0, total_steps=4)(t), 4) for t in (0, 2, 4)]
     [1.0, 0.5, 0.0]

@@ -530,6 +530,7 @@ class Trainer:
         self._call("on_epoch_end")
         return True
 
+    @np.errstate(all="ignore")  # what is not finite is found and told of
     def _measured(self, source: Rows | Stream, before: Snapshot) -> dict[str, float]:
         """The epoch's sums, read from the device: the one crossing of an epoch."""
         backend, network = self.network.backend, self.network
