@@ -332,7 +332,7 @@ def test_refused_results() -> None:
 
 def as_written(formula: Formula, *arrays: Any) -> Any:
     """What the function that a formula was made of gives on NumPy arrays."""
-    function = inspect.getclosurevars(formula._trace.__wrapped__).nonlocals["function"]
+    function = formula._definition.source
     scalars = {name: value for name, value in formula.scalars.items() if value is not None}
     return function(*([xnp] if "xp" in inspect.signature(function).parameters else []), *arrays, **scalars)
 

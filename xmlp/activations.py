@@ -120,8 +120,11 @@ def _mish_gate(xp, x):  # type: ignore[no-untyped-def]
 
 @elementwise
 def hard_sigmoid(xp, x):  # type: ignore[no-untyped-def]
-    """f(x) = x / 6 + 1 / 2, kept between 0 and 1 (Howard et al., 2019)."""
-    return xp.minimum(xp.maximum(x / 6.0 + 0.5, 0.0), 1.0)
+    """f(x) = (x + 3) / 6, kept between 0 and 1 (Howard et al., 2019).
+
+    The sum comes first: near -3 it is exact, where x / 6 + 1 / 2 would cancel.
+    """
+    return xp.minimum(xp.maximum(x + 3.0, 0.0), 6.0) / 6.0
 
 
 @elementwise

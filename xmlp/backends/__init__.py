@@ -3,12 +3,12 @@
 import importlib
 import importlib.util
 import sys
-from functools import lru_cache
 from typing import Any
 
 from xmlp.backends import cuda_setup
 from xmlp.backends.base import Backend, cast, floating
 from xmlp.errors import BackendError, unknown
+from xmlp.once import once
 
 __all__ = ["Backend", "available_backends", "backend", "cast", "owner"]
 
@@ -67,7 +67,7 @@ def backend(
     return _make(library, place or device, floating(dtype), *([True] if tf32 else []))
 
 
-@lru_cache(maxsize=32)
+@once
 def _make(library: str, device: str | None, dtype: str, *options: bool) -> Backend:
     made: Backend = _module(library).make(device, dtype, *options)
     made.asked = device

@@ -9,6 +9,7 @@ import numpy as np
 
 from xmlp.errors import BackendError
 from xmlp.graph.plan import Plan
+from xmlp.once import Lock
 
 Array = Any
 HostArray = np.ndarray[Any, Any]
@@ -65,6 +66,7 @@ class Backend(ABC):
         self.device = device
         self.dtype = dtype
         self._indices: OrderedDict[int, Array] = OrderedDict()
+        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, device={str(self.device)!r}, dtype={self.dtype!r})"
@@ -173,13 +175,14 @@ class Backend(ABC):
 
     def index(self, n: int) -> Array:
         """The int32 array 0, 1, ..., n - 1; kept between calls."""
-        if n not in self._indices:
-            if n >= 2**31:
-                raise ValueError(f"{n} elements in one array: random bits are numbered with 31 bits")
-            self._indices[n] = self.xp.arange(n, dtype=self.xp.int32, device=self.device)
-            if len(self._indices) > 16:
-                self._indices.popitem(last=False)
-        return self._indices[n]
+        if n >= 2**31:
+            raise ValueError(f"{n} elements in one array: random bits are numbered with 31 bits")
+        with self._lock:
+            if n not in self._indices:
+                self._indices[n] = self.xp.arange(n, dtype=self.xp.int32, device=self.device)
+                if len(self._indices) > 16:
+                    self._indices.popitem(last=False)
+            return self._indices[n]
 
     def free_bytes(self) -> int:
         """Memory of the device that is free, on backends with an `out_of_memory`."""

@@ -5,9 +5,8 @@ Needs llvmlite (the extra `fast`). Where the BLAS cannot be reached by address, 
 
 import ctypes
 import hashlib
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import llvmlite
@@ -17,6 +16,7 @@ import numpy as np
 from xmlp.backends import cache, memory, team
 from xmlp.graph.llvm import Code, emit, prelude
 from xmlp.graph.plan import Copy, Kernel, Place, Plan, Product
+from xmlp.once import Lock, once
 
 HostArray = np.ndarray[Any, Any]
 _RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, ctypes.c_int64] * 3, ctypes.c_int64, ctypes.c_void_p)
@@ -36,7 +36,7 @@ class Compiler:
         self._machine = target.create_target_machine(cpu=cpu, features=features, opt=3)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
         self._known: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._identity = f"{llvmlite.__version__} {llvm.llvm_version_info} {cpu} {features}"
 
     def addresses(self, functions: Mapping[str, str]) -> dict[str, int]:
@@ -70,7 +70,7 @@ class Compiler:
         return bytes(self._machine.emit_object(module))
 
 
-@lru_cache(maxsize=1)
+@once
 def compiler() -> Compiler:
     return Compiler()
 
@@ -117,7 +117,7 @@ class Blas(NamedTuple):
     threads: team.Threads | None
 
 
-@lru_cache(maxsize=1)
+@once
 def blas() -> Blas | None:
     """None if its products cannot be reached by address."""
     from threadpoolctl import threadpool_info
@@ -155,6 +155,7 @@ class Program:
         self.arrays = dict(arrays)  # kept alive: the tables hold their addresses
         self.arrays["work"] = memory.aligned(plan.work_bytes)
         self.arrays["held"] = memory.aligned(plan.held_bytes)
+        self._compiler = compiler()  # its code is what `replay` and the tables point to
         self._lanes = 0
         self._once: Any = None  # the arguments of one step, where it is one call
 
@@ -162,7 +163,7 @@ class Program:
         """Write the calls down for a number of threads."""
         functions = {"replay": team.code(llvm.get_process_triple()), "work": ""}  # two functions, one text
         made = [self._call(call, lanes, functions) for call in self.plan.calls]
-        addresses = compiler().addresses(functions)
+        addresses = self._compiler.addresses(functions)
         self._replay, self._work, self._lanes = _RUN(addresses["replay"]), addresses["work"], lanes
         self._tables = [[np.asarray(table, dtype=np.int64) for table, _ in parts] for _, parts in made]
         entries: list[list[int] | None] = []
@@ -171,7 +172,7 @@ class Program:
             if words:
                 words[0][3] = len(words) - 1
             entries.append([word for entry in words for word in entry] or None)
-        self._team = team.team(lanes, self._work) if any(len(t) > 1 for t in self._tables) else None
+        self._team = team.team(lanes, self._work, self._compiler) if any(len(t) > 1 for t in self._tables) else None
         self._segments = list(self._grouped(entries))
         self._found: dict[str, list[tuple[HostArray, int]]] = {}
         self._starts: dict[str, int] = {}

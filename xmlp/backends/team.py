@@ -16,6 +16,7 @@ import numpy as np
 
 from xmlp.graph.llvm import emit
 from xmlp.graph.plan import ITEM, REDUCTIONS, Kernel, Product
+from xmlp.once import Lock
 
 HostArray = np.ndarray[Any, Any]
 MOST = 8  # threads; where a BLAS has more, its own way of sharing products is left alone
@@ -259,35 +260,35 @@ class Threads:
 
     def __init__(self, get: Callable[[], int], set: Callable[[int], None]):
         self._get, self._set = get, set
-        self._lock, self._users, self._before = threading.Lock(), 0, 1
+        self._lock, self._users, self._pins, self._before = threading.Lock(), 0, 0, 1
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
 
     def _after_fork(self) -> None:
-        """In a child nobody makes steps, whatever the parent was doing."""
-        if self._users:
+        """In a child nobody makes steps, whatever the parent was doing; what was pinned stays so."""
+        if self._users and not self._pins:
             self._set(self._before)
-        self._lock, self._users = threading.Lock(), 0
+        self._lock, self._users = threading.Lock(), self._pins
 
     @property
     def number(self) -> int:
-        """How many it uses for itself when nobody has told it to use one."""
+        """How many it uses for itself when no plan is being run; 1 while that is pinned."""
         with self._lock:
-            return self._before if self._users else self._get()
+            return 1 if self._pins else self._before if self._users else self._get()
 
     @contextmanager
-    def single(self) -> Iterator[None]:
-        """A context in which products run in the thread that calls them."""
+    def single(self, pinned: bool = False) -> Iterator[None]:
+        """A context in which products run in the thread that calls them; where it is `pinned`, shares of calls too."""
         with self._lock:
             if not self._users:
                 self._before = self._get()
                 self._set(1)
-            self._users += 1
+            self._users, self._pins = self._users + 1, self._pins + pinned
         try:
             yield
         finally:
             with self._lock:
-                self._users -= 1
+                self._users, self._pins = self._users - 1, self._pins - pinned
                 if not self._users:
                     self._set(self._before)
 
@@ -295,11 +296,12 @@ class Threads:
 class Team:
     """Threads beside the calling one, which sleep unless steps are being made.
 
-    They meet in a block of memory that lives as long as they do: one that comes late still looks into it.
+    They meet in a block of memory that lives as long as they do, as does the `code` of `work`: one that comes late
+    still looks into them.
     """
 
-    def __init__(self, helpers: int, work: int):
-        self.helpers = helpers
+    def __init__(self, helpers: int, work: int, code: object):
+        self.helpers, self._code = helpers, code
         self._work = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(work)
         self._block = block()
         self._busy, self._go = threading.Lock(), threading.Semaphore(0)
@@ -334,13 +336,15 @@ def block() -> HostArray:
 
 
 _teams: dict[int, Team] = {}
+_making = Lock()
 
 
-def team(lanes: int, work: int) -> Team:
-    """The team of a number of threads; made once in a process."""
-    if lanes not in _teams:
-        _teams[lanes] = Team(lanes - 1, work)
-    return _teams[lanes]
+def team(lanes: int, work: int, code: object) -> Team:
+    """The team of a number of threads, which do `work`, a function in `code`; made once in a process."""
+    with _making:
+        if lanes not in _teams:
+            _teams[lanes] = Team(lanes - 1, work, code)
+        return _teams[lanes]
 
 
 if hasattr(os, "register_at_fork"):

@@ -10,8 +10,9 @@ from typing import Any
 
 from xmlp.graph.node import FLOAT, Node, array, by_cases, const, make, substitute, walk
 from xmlp.graph.trace import TRACE as xp
-from xmlp.graph.trace import Traced, node_of
+from xmlp.graph.trace import Calls, Traced, node_of
 
+Partials = Iterator[tuple[Node, Callable[[], Node]]]
 PARTIALS: dict[str, tuple[Callable[..., Any] | None, ...]] = {
     "add": (lambda a, b, f: 1.0, lambda a, b, f: 1.0),
     "subtract": (lambda a, b, f: 1.0, lambda a, b, f: -1.0),
@@ -22,7 +23,7 @@ PARTIALS: dict[str, tuple[Callable[..., Any] | None, ...]] = {
     "abs": (lambda a, f: xp.where(a > 0, 1.0, xp.where(a < 0, -1.0, 0.0)),),
     "sqrt": (lambda a, f: 0.5 / f,),
     "exp": (lambda a, f: f,),
-    "expm1": (lambda a, f: f + 1.0,),
+    "expm1": (lambda a, f: xp.exp(a),),  # f + 1 would lose all digits where f is near -1
     "log": (lambda a, f: 1.0 / a,),
     "log1p": (lambda a, f: 1.0 / (1.0 + a),),
     "tanh": (lambda a, f: 1.0 - f**2,),
@@ -33,26 +34,33 @@ PARTIALS: dict[str, tuple[Callable[..., Any] | None, ...]] = {
 }
 
 
-def differentiate(output: Node, variable: Node) -> Node:
-    """d output / d variable, simplified."""
-    return by_cases(_forward(output, variable) or const(0.0))
+def differentiate(output: Node, variable: Node, calls: Calls, new: Calls) -> Node:
+    """d output / d variable, simplified.
+
+    Nodes in `calls` are values of other formulas and have those formulas' derivatives; what the result calls is written
+    into `new`. `variable` is any node of the variable's name and dtype.
+    """
+    return by_cases(_forward(output, variable, partial(_partials, calls, new)) or const(0.0))
 
 
-def _forward(output: Node, variable: Node) -> Node | None:
+def _forward(output: Node, variable: Node, partials: Callable[[Node], Partials]) -> Node | None:
     """The chain rule from the inputs upwards; None stands for a derivative that is zero by structure."""
-    known: dict[Node, Node | None] = {variable: const(1.0)}
+    named = [n for n in walk(output) if (n.op, n.value) == (variable.op, variable.value)]
+    if strange := [n.dtype for n in named if n.dtype != variable.dtype]:
+        raise TypeError(f"{variable.value} is of {strange[0]}: derivatives are with respect to arguments of {FLOAT}")
+    known: dict[Node, Node | None] = dict.fromkeys([variable, *named], const(1.0))
 
     def visit(node: Node) -> Node | None:
         if node not in known:
-            known[node] = _chain(node, visit) if node.dtype == FLOAT else None
+            known[node] = _chain(partials(node), visit) if node.dtype == FLOAT else None
         return known[node]
 
     return visit(output)
 
 
-def _chain(node: Node, derivative_of: Callable[[Node], Node | None]) -> Node | None:
+def _chain(partials: Partials, derivative_of: Callable[[Node], Node | None]) -> Node | None:
     total: Node | None = None
-    for arg, outer in _partials(node):
+    for arg, outer in partials:
         inner = derivative_of(arg)
         if inner is not None:
             term = make("multiply", outer(), inner)
@@ -60,12 +68,12 @@ def _chain(node: Node, derivative_of: Callable[[Node], Node | None]) -> Node | N
     return total
 
 
-def _partials(node: Node) -> Iterator[tuple[Node, Callable[[], Node]]]:
+def _partials(calls: Calls, new: Calls, node: Node) -> Partials:
     """The arguments on which `node` depends smoothly, and the partial derivative with respect to each."""
-    if node.origin is not None:  # the author called another formula here: use its own derivative
-        formula, args = node.origin
+    if node in calls:  # the author called another formula here: use its own derivative
+        formula, args = calls[node]
         for name, arg in zip(formula.arrays, args, strict=True):
-            yield arg, partial(formula.partial_at, name, args)
+            yield arg, partial(formula.partial_at, name, args, new)
         return
     symbols = [*map(Traced, node.args), Traced(node)]
     for arg, rule in zip(node.args, PARTIALS.get(node.op, ()), strict=False):

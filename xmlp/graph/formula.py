@@ -6,16 +6,85 @@ whatever a backend's driver makes of it.
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
+from numbers import Integral, Real
 from typing import Any
 
 from array_api_compat import array_namespace
 
 from xmlp.graph.derivative import OUTPUT, differentiate, in_terms_of_output, through_output
 from xmlp.graph.graph import Array, Graph
-from xmlp.graph.node import FLOAT, INT, Node, array, scalar, substitute, walk
-from xmlp.graph.trace import TRACE, Traced, node_of
+from xmlp.graph.node import FLOAT, INT, Node, array, scalar, substitutions, walk
+from xmlp.graph.trace import CALLS, TRACE, Calls, Traced, explained, node_of
+from xmlp.once import once
+
+
+class Definition:
+    """What a formula and its bindings have in common: the graph and all that follows from it, each made once.
+
+    Parameters
+    ----------
+    name : str
+    arrays, scalars : sequence of str
+        The names of the arguments.
+    trace : callable
+        `trace() -> (outputs, calls)`: the nodes of the outputs, and which nodes are calls of other formulas.
+    source : callable or tuple
+        What a pickle holds: the author's function, or the definition that this one was derived from and the argument
+        of the derivative, None for the pullback.
+    """
+
+    def __init__(
+        self, name: str, arrays: Sequence[str], scalars: Sequence[str],
+        trace: Callable[[], tuple[Sequence[Node], Calls]], source: Any, doc: str | None = None,
+    ):  # fmt: skip
+        self.name, self.arrays, self.scalars = name, tuple(arrays), tuple(scalars)
+        self.source, self.doc = source, doc
+        self._traced = once(trace)
+        self.partial = once(self._partial)
+        self.pullback = once(self._pullback)
+        self._graph = once(lambda: Graph(self.name, self.arrays, self.scalars, self._traced()[0]))
+
+    @property
+    def graph(self) -> Graph:
+        return self._graph()
+
+    @property
+    def calls(self) -> Calls:
+        return self._traced()[1]
+
+    def _partial(self, argument: str) -> "Definition":
+        if argument not in self.arrays:
+            raise ValueError(f"{self.name} has no array argument {argument!r}; it has {', '.join(self.arrays)}")
+
+        def trace() -> tuple[list[Node], Calls]:
+            output, variable, calls = self.graph.outputs[0], array(argument), dict(self.calls)
+            derivative = differentiate(output, variable, self.calls, calls)
+            return [in_terms_of_output(output, derivative, variable)], calls
+
+        return Definition(f"d{self.name}/d{argument}", self.arrays, self.scalars, trace, (self, argument))
+
+    def _pullback(self) -> "Definition":
+        def trace() -> tuple[list[Node], Calls]:
+            slope = self.partial(self.arrays[0])
+            node = through_output(self.graph.outputs[0], slope.graph.outputs[0])
+            return [(Traced(array("dy")) * Traced(node)).node], slope.calls
+
+        return Definition(f"{self.name}_pullback", (*self.arrays, OUTPUT, "dy"), self.scalars, trace, (self, None))
+
+    def inlined(self, nodes: Sequence[Node], scalars: Mapping[str, Any], calls: Calls) -> list[Node]:
+        """The outputs with `nodes` for the arrays; what they call is written into `calls`."""
+        by_name = dict(zip(self.arrays, nodes, strict=True)) | {n: node_of(v) for n, v in scalars.items()}
+        below = list(walk(*self.graph.outputs))
+        replaced = substitutions({n: by_name[n.value] for n in below if n.op in ("array", "scalar")})
+        outputs = [replaced(o) for o in self.graph.outputs]
+        for node in below:
+            if node in self.calls:
+                formula, arguments = self.calls[node]
+                calls.setdefault(replaced(node), (formula, tuple(map(replaced, arguments))))
+        return outputs
 
 
 class Formula:
@@ -23,49 +92,65 @@ class Formula:
 
     Made by `elementwise`. Positional parameters are arrays, keyword-only parameters are scalars (Python numbers); those
     annotated `int` are int32, all others float. A parameter called `xp` receives the array namespace.
+
+    Formulas are equal if their names, graphs and scalars are. A pickle names the formula where another process can
+    import it. One of the main program or a notebook, one that was made in a function, or a lambda, travels by value,
+    with the package cloudpickle, which comes with scikit-learn.
     """
 
-    def __init__(
-        self,
-        name: str,
-        arrays: Sequence[str],
-        scalars: Mapping[str, float | None],
-        trace: Callable[[], Sequence[Node]],
-        doc: str | None = None,
-        home: tuple[str, str] | None = None,
-    ):
-        self.name = self.__name__ = name
-        self.arrays = tuple(arrays)
+    def __init__(self, definition: Definition, scalars: Mapping[str, float | None]):
+        self._definition = definition
+        self.name = self.__name__ = definition.name
+        self.arrays = definition.arrays
         self.scalars = dict(scalars)  # name -> value, None where the caller must give it
-        self._trace = trace
-        self._home = home  # the module and the name there, where pickles find it again
-        self.__doc__ = doc
+        self.__doc__ = definition.doc
 
     def __repr__(self) -> str:
         given = ", ".join(f"{k}={v!r}" for k, v in self.scalars.items() if v is not None)
         return f"{self.name}({given})" if given else self.name
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Formula) and (self._trace, self.scalars) == (other._trace, other.scalars)
+        if not isinstance(other, Formula):
+            return NotImplemented
+        if (self.name, self.arrays, self.scalars) != (other.name, other.arrays, other.scalars):
+            return False
+        mine, its = self._definition, other._definition
+        if mine is its:
+            return True
+        try:
+            return mine.graph.outputs == its.graph.outputs  # nodes are equal if they are the same
+        except Exception:  # whatever a function raises that cannot be traced
+            return False
 
     def __hash__(self) -> int:
-        return hash((self.name, self._trace))
+        return hash((self.name, self.arrays, *self.scalars))
+
+    def __copy__(self) -> "Formula":
+        return self
 
     def __deepcopy__(self, memo: Any) -> "Formula":
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._home is None or getattr(_found(*self._home), "_trace", None) is not self._trace:
-            raise TypeError(
-                f"the formula {self.name} cannot be pickled: it is not a name of the module that it was written in. "
-                "Define it there, outside of functions, under the name of its function."
-            )
-        return _bound, (*self._home, self.scalars)
+        source = self._definition.source
+        if isinstance(source, tuple):
+            return _derived, (Formula(source[0], self.scalars), source[1])
+        home = source.__module__, getattr(source, "__qualname__", "")
+        found = getattr(_found(*home), "_definition", None) is self._definition
+        library = None if found and _importable(home[0]) else _cloudpickle()
+        if library is not None:
+            return _of_value, (sys.version_info[:2], library.loads, library.dumps(source), self.scalars)
+        if found:
+            return _named, (*home, self.scalars)
+        raise TypeError(
+            f"the formula {self.name} cannot be pickled: it is not a name of the module that it was written in. "
+            "Define it there, outside of functions, under the name of its function, or install cloudpickle."
+        )
 
-    @cached_property
+    @property
     def graph(self) -> Graph:
         """The expression graph."""
-        return Graph(self.name, self.arrays, tuple(self.scalars), self._trace())
+        return self._definition.graph
 
     @property
     def source(self) -> str:
@@ -106,24 +191,18 @@ class Formula:
 
     def _call_traced(self, arrays: Sequence[Any], scalars: Mapping[str, Any]) -> Any:
         """Inside another formula: the graph with the caller's symbols in it."""
-        given = self.given(scalars)
+        given, calls = self.given(scalars), CALLS.get({})
         nodes = [node_of(a) for a in self._checked(arrays)]
-        outputs = self._inline(nodes, given)
+        outputs = self._definition.inlined(nodes, given, calls)
         symbolic = any(isinstance(v, Traced) for v in given.values())
         if len(outputs) == 1 and not symbolic and outputs[0].args and outputs[0] not in nodes:
-            outputs[0].origin = (self.bind(**given), tuple(nodes))
+            calls[outputs[0]] = (self.bind(**given), tuple(nodes))
         results = tuple(Traced(o) for o in outputs)
         return results[0] if len(results) == 1 else results
 
-    def _inline(self, nodes: Sequence[Node], given: Mapping[str, Any]) -> list[Node]:
-        by_name = dict(zip(self.arrays, nodes, strict=True)) | {n: node_of(v) for n, v in given.items()}
-        inputs = [n for n in walk(*self.graph.outputs) if n.op in ("array", "scalar")]
-        replacements = {n: by_name[n.value] for n in inputs}
-        return [substitute(o, replacements) for o in self.graph.outputs]
-
-    def partial_at(self, argument: str, nodes: Sequence[Node]) -> Node:
+    def partial_at(self, argument: str, nodes: Sequence[Node], calls: Calls) -> Node:
         """The derivative with respect to `argument`, with `nodes` for the array arguments."""
-        return self.partial(argument)._inline(nodes, self.given({}))[0]
+        return self._definition.partial(argument).inlined(nodes, self.given({}), calls)[0]
 
     def bind(self, **scalars: float) -> "Formula":
         """The same formula with other values of its scalars.
@@ -132,26 +211,12 @@ class Formula:
         >>> leaky_relu.bind(alpha=0.2)
         leaky_relu(alpha=0.2)
         """
-        return Formula(self.name, self.arrays, self.given({**self.scalars, **scalars}), self._trace, self.__doc__,
-                       self._home)  # fmt: skip
-
-    @cached_property
-    def _partials(self) -> dict[str, "Formula"]:
-        return {}
+        given = self.given({**self.scalars, **scalars})
+        return Formula(self._definition, {name: _number(self.name, name, value) for name, value in given.items()})
 
     def partial(self, argument: str) -> "Formula":
         """The derivative of the first output with respect to one array argument, a formula of the same arguments."""
-        if argument not in self._partials:
-            if argument not in self.arrays:
-                raise ValueError(f"{self.name} has no array argument {argument!r}; it has {', '.join(self.arrays)}")
-
-            def trace() -> list[Node]:
-                output, variable = self.graph.outputs[0], array(argument)
-                return [in_terms_of_output(output, differentiate(output, variable), variable)]
-
-            name = f"d{self.name}/d{argument}"
-            self._partials[argument] = Formula(name, self.arrays, self.scalars, trace)
-        return self._partials[argument]
+        return Formula(self._definition.partial(argument), self.scalars)
 
     @property
     def derivative(self) -> "Formula":
@@ -161,12 +226,7 @@ class Formula:
     @cached_property
     def pullback(self) -> "Formula":
         """dx = dy f'(x), a formula of (*arguments, output, dy); it reads the output instead of computing it again."""
-
-        def trace() -> list[Node]:
-            slope = through_output(self.graph.outputs[0], self.derivative.graph.outputs[0])
-            return [(Traced(array("dy")) * Traced(slope)).node]
-
-        return Formula(f"{self.name}_pullback", (*self.arrays, OUTPUT, "dy"), self.scalars, trace)
+        return Formula(self._definition.pullback(), self.scalars)
 
 
 def elementwise(function: Callable[..., Any]) -> Formula:
@@ -200,57 +260,123 @@ def elementwise(function: Callable[..., Any]) -> Formula:
     """
     if isinstance(function, Formula):
         return function
-    parameters = inspect.signature(function).parameters.values()
-    arrays, scalars = [], {}
+    name, parameters = _name(function), _parameters(function)
+    arrays = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY and p.name != "xp"]
+    defaults = {p.name: None if p.default is p.empty else p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    scalars = {n: value if value is None else _number(name, n, value) for n, value in defaults.items() if n != "xp"}
+    if not arrays:
+        raise TypeError(f"{name}: a formula needs at least one array argument (positional)")
+    if reserved := {OUTPUT, "dy"} & {*arrays, *scalars}:
+        raise TypeError(f"{name}: the name {reserved.pop()!r} is taken by derivatives; choose another")
+    trace = partial(_trace, function, parameters)
+    return Formula(Definition(name, arrays, tuple(scalars), trace, function, function.__doc__), scalars)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function that can be traced."""
+    try:
+        parameters = [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):
+        parameters = []
+    if not parameters or type(function).__name__ == "ufunc":
+        raise TypeError(
+            f"{_name(function)} is a function of arrays that no formula can be made of: write the function with the "
+            f"namespace that it is given, as in lambda xp, x: xp.{_name(function)}(x)"
+        )
     for p in parameters:
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-            raise TypeError(f"{function.__name__}: a formula names each of its arguments, got {p}")
-        if p.name == "xp":
-            continue
-        if p.kind is p.KEYWORD_ONLY:
-            scalars[p.name] = None if p.default is p.empty else p.default
-        else:
-            arrays.append(p.name)
-    if not arrays:
-        raise TypeError(f"{function.__name__}: a formula needs at least one array argument (positional)")
-    namespace = [p for p in parameters if p.name == "xp"]
-    dtypes = {p.name: INT if p.annotation in (int, "int") else FLOAT for p in parameters}
-    if reserved := {OUTPUT, "dy"} & dtypes.keys():
-        raise TypeError(f"{function.__name__}: the name {reserved.pop()!r} is taken by derivatives; choose another")
+            raise TypeError(f"{_name(function)}: a formula names each of its arguments, got {p}")
+    return parameters
 
-    @lru_cache(maxsize=1)
-    def trace() -> list[Node]:
-        symbols = {n: Traced(array(n, dtypes[n])) for n in arrays}
-        symbols.update({n: Traced(scalar(n, dtypes[n])) for n in scalars})
-        if namespace:
-            symbols["xp"] = TRACE  # type: ignore[assignment]
-        positional = [symbols[p.name] for p in parameters if p.kind is not p.KEYWORD_ONLY]
-        keyword = {p.name: symbols[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+def _trace(function: Callable[..., Any], parameters: Sequence[inspect.Parameter]) -> tuple[list[Node], Calls]:
+    """The outputs of a function of symbols, and which of its nodes are calls of other formulas."""
+    symbols: dict[str, Any] = {}
+    for p in parameters:
+        dtype, make = INT if p.annotation in (int, "int") else FLOAT, scalar if p.kind is p.KEYWORD_ONLY else array
+        symbols[p.name] = TRACE if p.name == "xp" else Traced(make(p.name, dtype))
+    positional = [symbols[p.name] for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    keyword = {p.name: symbols[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
+    calls: Calls = {}
+    before = CALLS.set(calls)
+    try:
         result = function(*positional, **keyword)
-        results = result if isinstance(result, tuple) else (result,)
-        for r in results:
-            if not isinstance(r, (Traced, bool, int, float)):
-                raise TypeError(f"{function.__name__}: a formula returns arrays, got {type(r).__name__}")
-        return [node_of(r) for r in results]
+    except Exception as error:
+        told = explained(error)
+        raise told from (error if told is not error else error.__cause__)
+    finally:
+        CALLS.reset(before)
+    results = result if isinstance(result, tuple) else (result,)
+    for r in results:
+        if not isinstance(r, (Traced, Real)):
+            raise TypeError(f"{_name(function)}: a formula returns arrays, got {type(r).__name__}")
+    return [node_of(r) for r in results], calls
 
-    home = function.__module__, function.__qualname__
-    return Formula(function.__name__, arrays, scalars, trace, function.__doc__, home)
+
+def _number(formula: str, name: str, value: Any) -> bool | int | float:
+    """A scalar as a Python number."""
+    if type(value) in (bool, int, float):
+        return value  # type: ignore[no-any-return]
+    if not isinstance(value, Real):
+        raise TypeError(f"{formula}: the scalar {name!r} is a number, got {value!r}")
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+# --- pickles ----------------------------------------------------------------------------------------------------------
 
 
 def _found(module: str, name: str) -> Any:
     """What a module holds under a dotted name, None if nothing."""
-    value: Any = importlib.import_module(module)
+    try:
+        value: Any = importlib.import_module(module)
+    except ImportError:
+        return None
     for part in name.split("."):
         value = getattr(value, part, None)
     return value
 
 
-def _bound(module: str, name: str, scalars: Mapping[str, float]) -> Formula:
+def _importable(module: str) -> bool:
+    """Whether other processes have a module of that name, of the same content."""
+    return module not in ("__main__", "__mp_main__")
+
+
+def _cloudpickle() -> Any:
+    """What pickles functions by value, None if it is not installed. Whoever loads a pickle trusts it as a program."""
+    for name in ("cloudpickle", "joblib.externals.cloudpickle"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    return None
+
+
+def _named(module: str, name: str, scalars: Mapping[str, float]) -> Formula:
     """The formula of that name as it comes out of a pickle: the object itself, unless its scalars differ."""
     found = _found(module, name)
     if not isinstance(found, Formula):
         raise AttributeError(
             f"the module {module} has no formula {name}; another process finds formulas by their names in modules that "
-            "it can import: define it in one"
+            "it can import: define it in one, or install cloudpickle"
         )
     return found if found.scalars == scalars else found.bind(**scalars)
+
+
+def _of_value(python: tuple[int, int], loads: Callable[[bytes], Any], code: bytes, scalars: Any) -> Formula:
+    """The formula of a function that travelled by value."""
+    if python != sys.version_info[:2]:
+        raise ValueError(
+            "a pickle holds a formula by value, as code for Python {}.{}, but this is Python {}.{}: define the formula "
+            "in a module, where both find it by name".format(*python, *sys.version_info[:2])
+        )
+    found = elementwise(loads(code))
+    return found if found.scalars == scalars else found.bind(**scalars)
+
+
+def _derived(formula: Formula, argument: str | None) -> Formula:
+    return formula.pullback if argument is None else formula.partial(argument)

@@ -480,7 +480,7 @@ def _exp(code: Code, x: str) -> str:
 
 def _expm1(code: Code, x: str) -> str:
     """exp(x) - 1 = 2 (2^(n-1) (exp(r) - 1) + (2^(n-1) - 1/2))."""
-    n, e = _reduced_exp(code, _within(code, x, -87.0, 89.5))
+    n, e = _reduced_exp(code, _within(code, x, -87.0, 88.9))
     power = _power_of_two(code, code.new(f"sub i32 {n}, 1"))
     half = _f32(code, "add", _f32(code, "mul", power, e), _f32(code, "sub", power, 0.5))
     return code.new(f"fadd float {half}, {half}")

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
+from xmlp.once import Lock
+
 FLOAT, INT, BOOL = "float", "int32", "bool"
 
 
@@ -72,17 +74,16 @@ OPS: dict[str, Op] = {
 class Node:
     """One value of an expression graph. Built by `make`, `const`, `array` and `scalar`; compared by identity."""
 
-    __slots__ = ("__weakref__", "args", "dtype", "op", "origin", "value", "weak")
+    __slots__ = ("__weakref__", "args", "dtype", "op", "value", "weak")
 
     op: str  # a name of OPS, or "const", "array" (an input), "scalar" (a parameter given as a Python number)
     args: "tuple[Node, ...]"
     value: Any  # the number of a constant, the name of an input
     dtype: str
     weak: bool  # a Python number and not an array: its dtype bends to its neighbours'
-    origin: Any  # (formula, argument nodes) where a formula was called inside another; read by the derivative
 
     def __init__(self, op: str, args: "tuple[Node, ...]", value: Any, dtype: str):
-        self.op, self.args, self.value, self.dtype, self.origin = op, args, value, dtype, None
+        self.op, self.args, self.value, self.dtype = op, args, value, dtype
         self.weak = all(a.weak for a in args) if args else op != "array"
 
     def __repr__(self) -> str:
@@ -92,6 +93,7 @@ class Node:
 
 
 _interned: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()
+_interning = Lock()  # of threads that make one node, all must get the same
 
 
 def _intern(op: str, args: tuple[Node, ...], value: Any, dtype: str) -> Node:
@@ -99,7 +101,8 @@ def _intern(op: str, args: tuple[Node, ...], value: Any, dtype: str) -> Node:
     key = (op, *map(id, args), type(value), label, dtype)
     node = _interned.get(key)
     if node is None:
-        node = _interned[key] = Node(op, args, value, dtype)
+        with _interning:
+            node = _interned.setdefault(key, Node(op, args, value, dtype))
     return node
 
 
@@ -137,6 +140,11 @@ def walk(*roots: Node) -> Iterator[Node]:
 
 def substitute(root: Node, replacements: dict[Node, Node]) -> Node:
     """`root` with some of its nodes replaced; the outermost match wins."""
+    return substitutions(replacements)(root)
+
+
+def substitutions(replacements: dict[Node, Node]) -> Callable[[Node], Node]:
+    """The function that replaces nodes in a root; what roots share is made once."""
     done = dict(replacements)
 
     def visit(node: Node) -> Node:
@@ -145,7 +153,7 @@ def substitute(root: Node, replacements: dict[Node, Node]) -> Node:
             done[node] = node if all(a is b for a, b in zip(args, node.args, strict=True)) else make(node.op, *args)
         return done[node]
 
-    return visit(root)
+    return visit
 
 
 class DtypeError(TypeError):
