@@ -13,6 +13,7 @@ from array_api_compat import array_namespace
 
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
+from xmlp.scalars import Normalized, normalize
 from xmlp.schedules import rate
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp"]
@@ -23,7 +24,7 @@ LearningRate = float | Callable[[int], float]
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
+class Optimizer(Normalized, ABC):
     """An update rule: a formula (theta, grad, *state) -> (theta, *state) and the scalars that it takes.
 
     To write one: a frozen dataclass with the hyper-parameters as fields, `slots` naming the vectors of state, `rule`
@@ -34,6 +35,7 @@ class Optimizer(ABC):
     slots: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        Normalized.__post_init__(self)
         for field in fields(self):
             value = getattr(self, field.name)
             low, high = _RANGES.get(field.name, (None, None))
@@ -307,5 +309,6 @@ def get(optimizer: Any) -> Optimizer:
         )
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"an optimizer is a name or an Optimizer, got {optimizer!r}")
+    normalize(optimizer)  # one of the user's own may have a __post_init__ that does not call the base's
     rate(optimizer.lr, 0)
     return optimizer

@@ -16,6 +16,7 @@ from xmlp.graph.derivative import OUTPUT, differentiate, in_terms_of_output, thr
 from xmlp.graph.graph import Array, Graph
 from xmlp.graph.node import FLOAT, INT, Node, array, scalar, substitute, walk
 from xmlp.graph.trace import TRACE, Traced, node_of
+from xmlp.scalars import plain
 
 
 class Formula:
@@ -81,7 +82,7 @@ class Formula:
         """Value on arrays of one library, each output broadcast from the inputs: an array or a tuple of them."""
         if any(isinstance(a, Traced) for a in arrays):
             return self._call_traced(arrays, scalars)
-        return self.evaluate(array_namespace(*arrays), *arrays, **scalars)
+        return self.evaluate(array_namespace(*arrays), *arrays, **{k: plain(v) for k, v in scalars.items()})
 
     def evaluate(self, xp: Any, *arrays: Array, **scalars: float) -> Any:
         """Value on arrays of namespace `xp`, one operation at a time; an array that is not used may be None."""
@@ -132,8 +133,8 @@ class Formula:
         >>> leaky_relu.bind(alpha=0.2)
         leaky_relu(alpha=0.2)
         """
-        return Formula(self.name, self.arrays, self.given({**self.scalars, **scalars}), self._trace, self.__doc__,
-                       self._home)  # fmt: skip
+        given = {name: plain(value) for name, value in self.given({**self.scalars, **scalars}).items()}
+        return Formula(self.name, self.arrays, given, self._trace, self.__doc__, self._home)
 
     @cached_property
     def _partials(self) -> dict[str, "Formula"]:
@@ -208,7 +209,7 @@ def elementwise(function: Callable[..., Any]) -> Formula:
         if p.name == "xp":
             continue
         if p.kind is p.KEYWORD_ONLY:
-            scalars[p.name] = None if p.default is p.empty else p.default
+            scalars[p.name] = None if p.default is p.empty else plain(p.default)
         else:
             arrays.append(p.name)
     if not arrays:
