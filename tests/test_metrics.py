@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import xmlp
 from xmlp import metrics
 
 BY_LABELS = [metrics.accuracy, metrics.precision, metrics.recall, metrics.f1, metrics.confusion_matrix]
@@ -343,3 +344,99 @@ def test_counts_obey_their_definition(rows):
         assert precision == (tp / (tp + fp) if tp + fp else 0)
         assert recall == (tp / (tp + fn) if tp + fn else 0)
         assert f1 == (2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-30, 1e30, 1e300])
+def test_the_scale_of_weights_has_no_effect(scale):
+    rng = np.random.default_rng(0)
+    w = rng.uniform(0.1, 1.0, 200) * rng.integers(0, 2, 200)
+    t, p = rng.integers(0, 4, (2, 200))
+    for metric in BY_LABELS[:4]:
+        for average in ("auto", "micro", "weighted") if metric is not metrics.accuracy else (None,):
+            settings = {"average": average} if average else {}
+            expected = metric(t, p, sample_weight=w, **settings)
+            assert metric(t, p, sample_weight=w * scale, **settings) == pytest.approx(expected, rel=1e-12)
+    bits = rng.integers(0, 2, (2, 200, 3))
+    for metric in BY_LABELS[:4]:
+        assert metric(*bits, sample_weight=w * scale) == pytest.approx(metric(*bits, sample_weight=w), rel=1e-12)
+    x, y = rng.standard_normal((2, 200, 2))
+    for metric in BY_VALUES:
+        for weights in (w, np.stack([w, w[::-1]], axis=1)):
+            expected = metric(x, y, sample_weight=weights)
+            assert metric(x, y, sample_weight=weights * scale) == pytest.approx(expected, rel=1e-12)
+    counts = metrics.confusion_matrix(t, p, sample_weight=w * scale)
+    np.testing.assert_allclose(counts, metrics.confusion_matrix(t, p, sample_weight=w) * scale, rtol=1e-12)
+
+
+def test_outputs_of_very_different_weights_are_all_measured():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 50, 2))
+    w = rng.uniform(0.1, 1.0, (50, 2))
+    for metric in BY_VALUES:
+        assert metric(x, y, sample_weight=w * [1e-300, 1e300]) == pytest.approx(
+            metric(x, y, sample_weight=w), rel=1e-12
+        )
+
+
+# --- the number of classes is that of the network ---------------------------------------------------------------------
+
+
+def three_classes():
+    """Labels 0 to 2, of which the last 20 rows lack the last."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 4))
+    y = np.concatenate([np.arange(180) % 3, np.arange(20) % 2])
+    return x + y[:, None], y
+
+
+@pytest.mark.parametrize("name", ["f1", "precision", "recall"])
+def test_a_trainer_measures_the_same_quantity_whichever_labels_occur(name):
+    x, y = three_classes()
+    trainer = xmlp.Trainer(xmlp.mlp([4, 8, 3]), loss="softmax_cross_entropy", optimizer="adam", metrics=[name])
+    trainer.fit(x[:180], y[:180], epochs=1)
+    truth = np.asarray([0, 0, 0, 1])
+    network = trainer.network
+    network.theta = 0 * network.theta
+    network.parameters[-1]["b"][...] = [1.0, 0.0, 0.0]  # always class 0
+    found = trainer.evaluate(x[:4], truth)[name]
+    macro = {"f1": (6 / 7 + 0) / 2, "precision": (3 / 4 + 0) / 2, "recall": 1 / 2}
+    assert found == pytest.approx(macro[name])
+    assert found == pytest.approx(getattr(metrics, name)(truth, [0, 0, 0, 0], average="macro"))
+
+
+@pytest.mark.parametrize("loss", ["auto", "squared_error"])
+def test_early_stopping_watches_it_too(loss):
+    x, y = three_classes()
+    model = xmlp.MLPClassifier((8,), loss=loss, early_stopping=True, monitor="f1", max_iter=5, random_state=0)
+    model.fit(x[:180], y[:180], validation_data=(x[180:], y[180:]))
+    best = metrics.f1(y[180:], model.predict(x[180:]), average="macro")
+    assert model.best_score_ == pytest.approx(best)
+
+
+def test_two_classes_are_still_two():
+    x, y = three_classes()
+    trainer = xmlp.Trainer(xmlp.mlp([4, 8, 1]), loss="binary_cross_entropy", optimizer="adam", metrics=["f1"])
+    trainer.fit(x, (y > 0).astype(int), epochs=20)
+    truth = np.ones(20, int)
+    assert trainer.evaluate(x[:20], truth)["f1"] == metrics.f1(truth, trainer.network.predict_label(x[:20]))
+
+
+def test_functions_are_told_of_classes_if_they_ask():
+    seen = []
+
+    def asks(targets, predictions, *, sample_weight=None, classes=None):
+        seen.append(classes)
+        return 0.0
+
+    def does_not(targets, predictions):
+        return 1.0
+
+    asks.needs = "labels"
+    x, y = three_classes()
+    bound = functools.partial(metrics.f1, classes=7, average=None)
+    assert metrics.of_classes(bound, 3) is bound
+    settings = {"loss": "softmax_cross_entropy", "optimizer": "adam", "metrics": [asks, does_not]}
+    history = xmlp.Trainer(xmlp.mlp([4, 8, 3]), **settings).fit(x, y, epochs=1)
+    assert seen == [3]
+    assert history["does_not"] == [1.0]
+    assert metrics.of_classes(max, 3) is max

@@ -1,5 +1,7 @@
 """Optimizers: three steps by hand, minima of two classic functions, what they refuse."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -169,3 +171,82 @@ def test_what_is_no_optimizer() -> None:
         optimizers.get(3)
     for name in OPTIMIZERS:
         assert isinstance(optimizers.get(name), OPTIMIZERS[name])
+
+
+EXTREME = {
+    "SGD": SGD(1e-3),
+    "momentum": SGD(1e-3, momentum=0.9),
+    "nesterov": SGD(1e-3, momentum=0.9, nesterov=True),
+    "Adagrad": Adagrad(1e-3),
+    "RMSProp": RMSProp(1e-3),
+    "Adam": Adam(1e-3),
+    "AdamW": AdamW(1e-3),
+}
+GRADIENTS = [0.0, 1e-45, 1e-40, 1e-30, 1e-25, 1e-20, 1e-10, 1.0, 1e10, 1e18, 1e20]
+
+
+def updated(optimizer: Any, gradient: float, dtype: str) -> float:
+    """Theta after three steps from 0 with the same gradient."""
+    theta = np.zeros(1, dtype)
+    state = optimizer.init(theta)
+    with np.errstate(all="ignore"):
+        for step in (1, 2, 3):
+            theta, state = optimizer.update(theta, np.full(1, gradient, dtype), state, 1e-3, step)
+    return float(theta[0])
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-8])
+@pytest.mark.parametrize("name", EXTREME)
+def test_gradients_of_any_size(name: str, eps: float) -> None:
+    """Finite, and where the square of the gradient is a number of the dtype, as in exact arithmetic."""
+    optimizer = EXTREME[name]
+    if hasattr(optimizer, "eps"):
+        optimizer = replace(optimizer, eps=eps)
+    elif eps:
+        pytest.skip("has no eps")
+    squares = not name.startswith(("SGD", "momentum", "nesterov"))
+    for gradient in GRADIENTS:
+        exact = updated(optimizer, gradient, "float64")
+        assert math.isfinite(exact), gradient
+        if gradient:
+            assert exact < 0
+        single = updated(optimizer, gradient, "float32")
+        assert math.isfinite(single), gradient
+        if name == "Adagrad" and gradient == 1e20:
+            continue  # its square overflows
+        if not squares or gradient == 0 or gradient >= 1e-20 or (eps and gradient > 1e-38):
+            assert math.isclose(single, exact, rel_tol=5e-3, abs_tol=1e-44), gradient
+        else:
+            assert exact <= single <= 0
+
+
+def test_without_eps_a_tiny_gradient_is_a_whole_step() -> None:
+    theta = np.ones(1, np.float32)
+    optimizer = Adam(1e-3, eps=0.0)
+    found, _ = optimizer.update(theta, np.full(1, 1e-20, np.float32), optimizer.init(theta), 1e-3, 1)
+    assert float(found[0]) == pytest.approx(0.999, abs=2e-5)
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_without_eps_units_without_a_gradient_stay(planned: bool) -> None:
+    """0 / 0 is no step: half of the features are always 0."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 4)) * [1, 0, 1, 0]
+    for optimizer in (Adam(0.01, eps=0.0), AdamW(0.01, eps=0.0), RMSProp(0.01, eps=0.0), Adagrad(0.01, eps=0.0)):
+        network = xmlp.mlp([4, 8, 1])
+        before = np.array(network.parameters[0]["W"])
+        trainer = xmlp.Trainer(network, loss="squared_error", optimizer=optimizer, planned=planned)
+        trainer.fit(x, x[:, :1], epochs=3)
+        after = network.parameters[0]["W"]
+        assert np.isfinite(network.theta).all()
+        assert np.allclose(after[1::2], before[1::2], rtol=1e-3)
+        assert not np.allclose(after[::2], before[::2], rtol=1e-3)
+
+
+def test_moments_of_a_gradient_that_has_become_zero_are_flushed() -> None:
+    optimizer, theta = Adam(1e-3), np.ones(1, np.float32)
+    state = {"m": np.full(1, 1e-31, np.float32), "v": np.full(1, 1e-37, np.float32)}
+    _, after = optimizer.update(theta, np.zeros(1, np.float32), state, 1e-3, 1)
+    assert after["m"][0] == after["v"][0] == 0
+    _, after = optimizer.update(theta, np.full(1, 1e-31, np.float32), state, 1e-3, 1)
+    assert after["m"][0] == pytest.approx(1e-31)

@@ -423,7 +423,7 @@ class Checkpoint:
     def _write(self, trainer: "Trainer", path: Path) -> bool:
         try:
             trainer.save(path)
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
             if self.on_error == "raise":
                 raise
             warnings.warn(f"no checkpoint at step {trainer.steps}, training goes on: {error}", stacklevel=2)

@@ -63,6 +63,11 @@ class Chain:
         """Whether training draws random bits: dropout and the like."""
         return bool(self._sites)
 
+    @property
+    def least_rows(self) -> int:
+        """Rows of a batch that all layers can learn their statistics from."""
+        return max(int(layer.least_rows) for layer in self.layers)
+
     def pass_forward(
         self,
         theta: Array,

@@ -12,6 +12,7 @@ from typing import Any
 from xmlp import activations, initializers, layers, losses, optimizers, schedules
 from xmlp.errors import CheckpointError, unknown
 from xmlp.graph import Formula
+from xmlp.scalars import plain
 
 Json = Any
 
@@ -34,6 +35,7 @@ _DEPTH = 20
 
 def to_json(value: Any) -> Json:
     """A configured object as JSON: {"type": name, field: value, ...}; activations are {"activation": name, ...}."""
+    value = plain(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (tuple, list)):
@@ -58,6 +60,40 @@ def to_json(value: Any) -> Json:
     if kind not in _NAMES and kind.__name__ in _CLASSES:
         raise ValueError(f"the class {kind.__name__} cannot be saved: xmlp has another of that name. Rename it.")
     return {"type": _NAMES.get(kind, kind.__name__), **{f.name: to_json(getattr(value, f.name)) for f in fields(value)}}
+
+
+def json_value(value: Any, what: str, _depth: int = 0) -> Json:
+    """What people attach to a network, as JSON: numbers and arrays of any library, strings, lists, dicts of those.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If JSON cannot hold it; with its place.
+    """
+    value = plain(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            raise ValueError(f"{what} is not JSON compliant: it is {value!r}, and a file holds finite numbers")
+        return value
+    if _depth > 5 * _DEPTH:
+        raise ValueError(f"{what} is nested more than {5 * _DEPTH} deep, so it cannot be saved")
+    if isinstance(value, Mapping):
+        return {_key(k, what): json_value(v, f"{what}[{k!r}]", _depth + 1) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_value(v, f"{what}[{i}]", _depth + 1) for i, v in enumerate(value)]
+    if hasattr(value, "tolist"):
+        return json_value(value.tolist(), what, _depth + 1)
+    raise TypeError(
+        f"{what} is not JSON serializable: it is {value!r}, of {type(value).__name__}. A file holds numbers, strings, "
+        "arrays, lists and dicts: convert it, as with str(...)."
+    )
+
+
+def _key(key: Any, what: str) -> Any:
+    key = plain(key)
+    if key is None or isinstance(key, (bool, int, float, str)):
+        return key
+    raise TypeError(f"{what} is not JSON serializable: its key {key!r} is no string. Take str(...).")
 
 
 def from_json(data: Json, custom: Mapping[str, Any] | None = None, _depth: int = 0) -> Any:

@@ -61,7 +61,13 @@ def best_thresholds(probabilities: HostArray, truth: HostArray, weights: HostArr
     [0.1875]
     """
     columns = zip(probabilities.T, truth.T, weights.T, strict=True)
-    return [_best_threshold(p[w > 0], y[w > 0], w[w > 0].astype(np.float64), score) for p, y, w in columns]
+    return [_best_threshold(p[w > 0], y[w > 0], _tame(w[w > 0]), score) for p, y, w in columns]
+
+
+def _tame(weights: HostArray) -> HostArray:
+    """Weights of at most 2, whose sums stay in range; divided by a power of two, so that nothing is rounded."""
+    w = weights.astype(np.float64)
+    return w / math.ldexp(0.5, math.frexp(w.max(initial=0.0))[1])
 
 
 def _best_threshold(p: HostArray, truth: HostArray, w: HostArray, score: Score) -> float:
@@ -107,7 +113,7 @@ def best_temperature(logits: HostArray, targets: HostArray, weights: HostArray |
     link : {"sigmoid", "softmax"}
     """
     z, y = logits.astype(np.float64), targets.astype(np.float64)
-    w = np.ones_like(z) if weights is None else weights
+    w = np.ones_like(z) if weights is None else _tame(weights)
     probabilities = ACTIVATIONS[link]
 
     def slope(inverse: float) -> float:

@@ -12,37 +12,49 @@ import numpy as np
 
 from xmlp.backends import seeds
 from xmlp.errors import unknown
+from xmlp.scalars import Normalized, plain
+from xmlp.settings import number
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]]
 
 
+def _finite(value: Any, what: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{what} must be a finite number, got {value!r}")
+
+
 @dataclass(frozen=True)
-class Constant:
+class Constant(Normalized):
     """All elements equal to `value`."""
 
     value: float = 0.0
+
+    def __post_init__(self) -> None:
+        Normalized.__post_init__(self)
+        _finite(self.value, "Constant(value)")
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         return np.full(shape, self.value)
 
 
 @dataclass(frozen=True)
-class Normal:
+class Normal(Normalized):
     """Independent normal variables, N(mean, std^2)."""
 
     std: float = 1.0
     mean: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.std < math.inf:
-            raise ValueError(f"Normal(std) must be a finite number >= 0, got {self.std!r}")
+        Normalized.__post_init__(self)
+        number(self.std, "Normal(std)")
+        _finite(self.mean, "Normal(mean)")
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         return self.mean + self.std * rng.standard_normal(shape)
 
 
 @dataclass(frozen=True)
-class VarianceScaling:
+class VarianceScaling(Normalized):
     """Zero-mean variables of variance scale / n, where n is the fan-in, the fan-out or their average.
 
     Glorot & Bengio (2010): scale 1, average. He et al. (2015), eq. 10: scale 2, fan-in. LeCun et al. (1998): scale 1,
@@ -54,8 +66,8 @@ class VarianceScaling:
     distribution: Literal["normal", "uniform"] = "uniform"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.scale < math.inf:
-            raise ValueError(f"VarianceScaling(scale) must be a finite number >= 0, got {self.scale!r}")
+        Normalized.__post_init__(self)
+        number(self.scale, "VarianceScaling(scale)")
         for what, value, known in (
             ("mode", self.mode, ("fan_in", "fan_out", "fan_avg")),
             ("distribution", self.distribution, ("normal", "uniform")),
@@ -73,10 +85,14 @@ class VarianceScaling:
 
 
 @dataclass(frozen=True)
-class Orthogonal:
+class Orthogonal(Normalized):
     """A matrix with orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al., 2014)."""
 
     gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        Normalized.__post_init__(self)
+        _finite(self.gain, "Orthogonal(gain)")
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
         if len(shape) < 2:
@@ -108,6 +124,7 @@ def get(initializer: "str | float | Initializer") -> Initializer:
         if initializer not in INITIALIZERS:
             raise ValueError(unknown("initializer", initializer, INITIALIZERS))
         return INITIALIZERS[initializer]
+    initializer = plain(initializer)
     if isinstance(initializer, (int, float)):
         return Constant(float(initializer))
     if not callable(initializer):

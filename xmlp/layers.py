@@ -10,8 +10,7 @@ To write one: subclass `Layer`, declare the arrays in `build`, write the two pas
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from operator import index
-from typing import Any
+from typing import Any, ClassVar
 
 from xmlp import activations
 from xmlp.context import Array, Context
@@ -20,6 +19,8 @@ from xmlp.graph import Formula, elementwise
 from xmlp.initializers import Initializer
 from xmlp.initializers import get as initializer_named
 from xmlp.parameters import ParamSpec
+from xmlp.scalars import Normalized, normalize
+from xmlp.settings import count, flag, number
 
 __all__ = [
     "Activation", "BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm", "ParamSpec", "Residual", "Standardize",
@@ -29,10 +30,11 @@ Params = Mapping[str, Array]
 Specs = dict[str, ParamSpec]
 
 
-class Layer(ABC):
+class Layer(Normalized, ABC):
     """One step of a network. Subclasses are frozen dataclasses of hyper-parameters."""
 
     random = False  # whether forward asks for ctx.bits in training, once
+    least_rows: ClassVar[int] = 1  # of a batch from which the layer learns its statistics
 
     @abstractmethod
     def build(self, in_features: int) -> tuple[int, Specs]:
@@ -59,17 +61,6 @@ class Layer(ABC):
         return stats
 
 
-def _positive(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < 1:
-        raise ValueError(f"{what} must be an integer >= 1, got {value!r}")
-    return index(value)
-
-
-def _fraction(value: float, what: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise ValueError(f"{what} must be a number with 0 <= {what} < 1, got {value!r}")
-
-
 @dataclass(frozen=True)
 class Activation(Layer):
     """y = f(x), dx = dy f'(x) (document 002, eq. 4 and 31; for the softmax the full Jacobian, eq. 28).
@@ -82,9 +73,13 @@ class Activation(Layer):
     function: Any
 
     def __post_init__(self) -> None:
+        Layer.__post_init__(self)
         object.__setattr__(self, "function", activations.get(self.function))
         if isinstance(self.function, Formula) and len(self.function.arrays) != 1:
             raise ValueError(f"an activation takes one array, {self.function.name} takes {self.function.arrays}")
+        for name, value in getattr(self.function, "scalars", {}).items():
+            if not isinstance(value, (bool, int, float)) or not abs(value) < float("inf"):
+                raise ValueError(f"the scalar {name} of {self.function.name} must be a finite number, got {value!r}")
 
     def build(self, in_features: int) -> tuple[int, Specs]:
         return in_features, {}
@@ -126,7 +121,9 @@ class Dense(Layer):
     bias_initializer: "str | float | Initializer" = "zeros"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "units", _positive(self.units, "Dense(units)"))
+        Layer.__post_init__(self)
+        flag(self.use_bias, "Dense(use_bias)")
+        object.__setattr__(self, "units", count(self.units, "Dense(units)"))
         object.__setattr__(self, "activation", Activation(self.activation).function)
         if self.kernel_initializer != "auto":
             initializer_named(self.kernel_initializer)
@@ -201,7 +198,8 @@ class Dropout(Layer):
     random = True
 
     def __post_init__(self) -> None:
-        _fraction(self.rate, "rate")
+        Layer.__post_init__(self)
+        number(self.rate, "rate", high=1.0)
 
     def build(self, in_features: int) -> tuple[int, Specs]:
         return in_features, {}
@@ -237,6 +235,10 @@ class LayerNorm(Layer):
 
     eps: float = 1e-5
 
+    def __post_init__(self) -> None:
+        Layer.__post_init__(self)
+        number(self.eps, "eps")
+
     def build(self, in_features: int) -> tuple[int, Specs]:
         return in_features, _gamma_beta(in_features)
 
@@ -263,14 +265,17 @@ class BatchNorm(Layer):
 
     In training, mean and (biased) variance are those of the batch's rows, and the statistics move towards them:
     running = momentum running + (1 - momentum) batch, with the unbiased variance N / (N - 1) var. Otherwise they are
-    the running ones.
+    the running ones, and so in training for a batch of one row, which has no variance: it leaves the statistics alone.
     """
 
     momentum: float = 0.9
     eps: float = 1e-5
+    least_rows: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        _fraction(self.momentum, "momentum")
+        Layer.__post_init__(self)
+        number(self.momentum, "momentum", high=1.0)
+        number(self.eps, "eps")
 
     def build(self, in_features: int) -> tuple[int, Specs]:
         return in_features, _gamma_beta(in_features)
@@ -280,28 +285,30 @@ class BatchNorm(Layer):
 
     def forward(self, params: Params, x: Array, ctx: Context) -> tuple[Array, Any]:
         xp, rows = ctx.xp, x.shape[-2]
-        mean, var = ctx.stats["mean"], ctx.stats["var"]
-        if ctx.training:
+        mean, var, batch = ctx.stats["mean"], ctx.stats["var"], None
+        if ctx.training and rows >= self.least_rows:
             mean = xp.sum(x, axis=-2) / rows
             centred = x - mean
             var = xp.sum(centred * centred, axis=-2) / rows
+            batch = {"mean": mean, "var": var * (rows / (rows - 1))}
         else:
             centred = x - mean
         inverse = 1.0 / xp.sqrt(var + self.eps)
         normalized = centred * inverse
-        y = normalized * params["gamma"] + params["beta"]
-        return y, (normalized, inverse, mean, var * (rows / max(rows - 1, 1)))
+        return normalized * params["gamma"] + params["beta"], (normalized, inverse, batch)
 
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array, dict[str, Array]]:
-        normalized, inverse = cache[:2]
+        normalized, inverse, batch = cache
         grads = {"gamma": ctx.xp.sum(dy * normalized, axis=-2), "beta": ctx.xp.sum(dy, axis=-2)}
         dn = dy * params["gamma"]
-        if not ctx.training:
+        if batch is None:
             return dn * inverse, grads
         return _normalized_gradient(ctx.xp, normalized, inverse, dn, -2), grads
 
     def next_statistics(self, stats: Params, cache: Any) -> Params:
-        batch = {"mean": cache[2], "var": cache[3]}
+        batch = cache[2]
+        if batch is None:
+            return stats
         return {name: self.momentum * stats[name] + (1.0 - self.momentum) * batch[name] for name in batch}
 
 
@@ -350,6 +357,10 @@ class Residual(Layer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", chain_of(self.layers))
+
+    @property
+    def least_rows(self) -> int:  # type: ignore[override]
+        return max(int(layer.least_rows) for layer in self.layers)
 
     def random_sites(self) -> list[tuple[int, ...]]:
         return [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
@@ -419,4 +430,6 @@ def chain_of(layers: Iterable[Any]) -> tuple[Layer, ...]:
             raise TypeError(f"layer {i} is the class {layer.__name__}, not an instance: write {layer.__name__}(...)")
         if not isinstance(layer, Layer):
             raise TypeError(f"layer {i} is {layer!r}, not a Layer. {unknown('layer', type(layer).__name__, LAYERS)}")
+        if hasattr(layer, "__dataclass_fields__"):  # of the user's own, whose __post_init__ may not call the base's
+            normalize(layer)
     return chain

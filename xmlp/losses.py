@@ -14,6 +14,8 @@ from array_api_compat import array_namespace, device
 from xmlp.context import Array, Context, plain
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
+from xmlp.scalars import Normalized, normalize
+from xmlp.settings import flag, number
 
 __all__ = [
     "AbsoluteError", "BinaryCrossEntropy", "Huber", "Loss", "SoftmaxCrossEntropy", "SquaredError",
@@ -21,7 +23,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Loss(ABC):
+class Loss(Normalized, ABC):
     """A loss: terms of shape (N, outputs) and their gradient with respect to the predictions.
 
     Attributes
@@ -37,6 +39,12 @@ class Loss(ABC):
     link: ClassVar[str] = "identity"
     elementwise: ClassVar[bool] = False
     name: ClassVar[str] = "loss"
+
+    def __post_init__(self) -> None:
+        Normalized.__post_init__(self)
+        _check_reduction(getattr(self, "reduction", "mean"))
+        for name in ("half", "from_logits", "soft_targets"):
+            flag(getattr(self, name, False), f"{type(self).__name__}({name})")
 
     if TYPE_CHECKING:  # a field of every concrete loss, with a default; declared here it would have to come first
 
@@ -93,7 +101,7 @@ class Loss(ABC):
         terms, gradient = self.terms_and_gradient(plain(xp, device(predictions)), predictions, prepared)
         return xp, terms, gradient
 
-    def _check_predictions(self, xp: Any, predictions: Array) -> None:  # noqa: B027 - most losses accept all
+    def _check_predictions(self, xp: Any, predictions: Array) -> None:
         """Refuse predictions for which the loss has no meaning."""
 
     def per_example(self, predictions: Array, targets: Array) -> Array:
@@ -172,7 +180,7 @@ class ElementwiseLoss(Loss):
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_reduction(self.reduction)
+        Loss.__post_init__(self)
         if len(self.formula.arrays) != 2:
             raise ValueError(
                 f"a loss formula takes (prediction, target), {self.formula.name} takes {self.formula.arrays}"
@@ -261,9 +269,6 @@ class SquaredError(_Standard):
     reduction: str = "mean"
     name: ClassVar[str] = "squared error"
 
-    def __post_init__(self) -> None:
-        _check_reduction(self.reduction)
-
     @property
     def formula(self) -> Formula:
         return squared_error.bind(factor=0.5 if self.half else 1.0)
@@ -275,9 +280,6 @@ class AbsoluteError(_Standard):
 
     reduction: str = "mean"
     name: ClassVar[str] = "absolute error"
-
-    def __post_init__(self) -> None:
-        _check_reduction(self.reduction)
 
     @property
     def formula(self) -> Formula:
@@ -293,9 +295,8 @@ class Huber(_Standard):
     name: ClassVar[str] = "Huber loss"
 
     def __post_init__(self) -> None:
-        _check_reduction(self.reduction)
-        if not 0 < self.delta < float("inf"):
-            raise ValueError(f"delta must be a finite number > 0, got {self.delta!r}")
+        Loss.__post_init__(self)
+        number(self.delta, "delta", above=True)
 
     @property
     def formula(self) -> Formula:
@@ -327,9 +328,6 @@ class BinaryCrossEntropy(_Standard):
     soft_targets: bool = False
     link: ClassVar[str] = "sigmoid"
     name: ClassVar[str] = "binary cross-entropy"
-
-    def __post_init__(self) -> None:
-        _check_reduction(self.reduction)
 
     @property
     def formula(self) -> Formula:
@@ -372,9 +370,6 @@ class SoftmaxCrossEntropy(Loss):
     soft_targets: bool = False
     link: ClassVar[str] = "softmax"
     name: ClassVar[str] = "softmax cross-entropy"
-
-    def __post_init__(self) -> None:
-        _check_reduction(self.reduction)
 
     def at_raw_outputs(self) -> "SoftmaxCrossEntropy":
         return SoftmaxCrossEntropy(True, self.reduction, self.soft_targets)
@@ -486,6 +481,8 @@ def get(loss: Any) -> Loss:
             raise ValueError(unknown("loss", loss, LOSSES))
         return LOSSES[loss]()
     if isinstance(loss, Loss):
+        if hasattr(loss, "__dataclass_fields__"):  # of the user's own, whose __post_init__ may not call the base's
+            normalize(loss)
         return loss
     if isinstance(loss, type) and issubclass(loss, Loss):
         raise TypeError(f"the loss is the class {loss.__name__}, not an instance: write {loss.__name__}()")

@@ -5,8 +5,10 @@ whole numbers: class labels (N,), or a matrix (N, outputs) of 0 and 1 with a lab
 regression take reals (N,) or (N, outputs). A single column (N, 1) is the same as (N,).
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from xmlp.backends import backend, owner
@@ -51,7 +53,7 @@ def accuracy(targets: Array, predictions: Array, *, sample_weight: Array | None 
     >>> accuracy([0, 1, 2, 1], [0, 1, 1, 1])
     0.75
     """
-    t, p, w = _labels(targets, predictions, sample_weight)
+    t, p, w, _ = _labels(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
     right = t == p
     if t.ndim == 2:
@@ -91,7 +93,7 @@ def confusion_matrix(
            [0, 1, 0],
            [0, 1, 0]])
     """
-    t, p, w = _labels(targets, predictions, sample_weight)
+    t, p, w, unit = _labels(targets, predictions, sample_weight)
     if t.ndim != 1:
         raise ValueError(f"expected labels (N,), got {t.shape}. Take one column at a time.")
     xp, k = t.__array_namespace__(), _classes(t, p, classes)
@@ -100,7 +102,7 @@ def confusion_matrix(
     counts = xp.zeros((k, k), dtype=xp.float64)
     for rows in _blocks(t.shape[0], k):
         counts += xp.matrix_transpose(_one_hot(t[rows], k)) @ (_one_hot(p[rows], k) * w[rows, None])
-    return counts if sample_weight is not None else xp.astype(counts, xp.int64)
+    return counts * unit if sample_weight is not None else xp.astype(counts, xp.int64)
 
 
 def precision(
@@ -124,9 +126,10 @@ def precision(
         denominators are summed over the classes first; "weighted": weighted by how often a class is true;
         None: a list with a number for each class; "auto": that of class 1 if there are two, else "macro".
     classes : int, optional
-        The number of classes; by default one more than the largest label, and at least 2.
+        The number of classes; by default one more than the largest label, and at least 2. Give it where the last
+        classes may not occur in the data: "auto" depends on it. A trainer gives that of the network.
     sample_weight : array (N,) or (N, outputs), optional
-        Not negative; 1 each by default.
+        Not negative; 1 each by default. Their scale has no effect.
 
     Returns
     -------
@@ -296,7 +299,8 @@ def get(metric: str | Callable[..., Any] | Metric) -> Metric:
     metric : str or callable
         "accuracy", "precision", "recall", "f1", "r2", "mae", "rmse", or a function
         ``(targets, predictions, *, sample_weight=None) -> float``. Its attribute ``needs``, "predictions"
-        unless given, says whether it wants the network's outputs or "labels".
+        unless given, says whether it wants the network's outputs or "labels". One with a parameter ``classes=None``
+        is given the network's number of classes there.
 
     Returns
     -------
@@ -331,6 +335,19 @@ def get(metric: str | Callable[..., Any] | Metric) -> Metric:
     return Metric(name, metric, needs)
 
 
+def of_classes(function: Callable[..., Any], classes: int) -> Callable[..., Any]:
+    """The function with the number of classes bound to its parameter of that name, if it has one that is not set yet.
+
+    >>> of_classes(f1, 3)([0, 0, 0, 1], [0, 0, 0, 0]) == f1([0, 0, 0, 1], [0, 0, 0, 0], average="macro")
+    True
+    """
+    try:
+        parameter = inspect.signature(function).parameters.get("classes")
+    except (TypeError, ValueError):  # of something built in, which has no signature
+        return function
+    return function if parameter is None or parameter.default is not None else partial(function, classes=classes)
+
+
 class _Counts(NamedTuple):
     """For each class, or for each output of a matrix of labels, weighted numbers of rows."""
 
@@ -341,7 +358,7 @@ class _Counts(NamedTuple):
 
 
 def _counts(targets: Array, predictions: Array, classes: int | None, sample_weight: Array | None) -> _Counts:
-    t, p, w = _labels(targets, predictions, sample_weight)
+    t, p, w, _ = _labels(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
     if t.ndim == 2:
         t, p = (_indicators(labels, what) for labels, what in ((t, "targets"), (p, "predictions")))
@@ -424,7 +441,7 @@ def _pair(targets: Any, predictions: Any) -> tuple[Array, Array]:
 
 
 def _weights(sample_weight: Any, like: Array) -> Array:
-    """Weights (N,), or of the shape of the targets."""
+    """Weights (N,), or of the shape of the targets, of any scale."""
     xp, n = like.__array_namespace__(), like.shape[0]
     if sample_weight is None:
         return xp.ones(n, dtype=xp.float64)
@@ -439,10 +456,17 @@ def _weights(sample_weight: Any, like: Array) -> Array:
     return w
 
 
-def _labels(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, Array, Array]:
+def _unit(largest: float) -> float:
+    """A power of two that divides numbers up to `largest` without rounding, so that sums and squares stay in range."""
+    return math.ldexp(0.5, math.frexp(largest)[1])
+
+
+def _labels(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, Array, Array, float]:
+    """Whole numbers, weights of at most 2, and by what these have been divided."""
     t, p = _pair(targets, predictions)
     w = _weights(sample_weight, t)
-    return _whole(t, "targets"), _whole(p, "predictions"), w
+    unit = _unit(float(w.__array_namespace__().max(w)))
+    return _whole(t, "targets"), _whole(p, "predictions"), w / unit, unit
 
 
 def _whole(labels: Array, what: str) -> Array:
@@ -481,6 +505,8 @@ def _reals(targets: Any, predictions: Any, sample_weight: Any) -> tuple[Array, A
         counted = xp.max(w, axis=0) > 0
         t, p, w = t[:, counted], p[:, counted], w[:, counted]
         t, p = (xp.where(w > 0, array, 0.0) for array in (t, p))
-    largest = map(float, xp.max(xp.maximum(xp.abs(t), xp.abs(p)), axis=0))
-    size = xp.asarray([math.ldexp(0.5, math.frexp(value)[1]) for value in largest])
-    return t / size, p / size, w, size
+    size, heaviest = (
+        xp.asarray([_unit(float(largest)) for largest in xp.max(values, axis=0)])
+        for values in (xp.maximum(xp.abs(t), xp.abs(p)), w)
+    )
+    return t / size, p / size, w / heaviest, size

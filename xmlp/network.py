@@ -16,6 +16,8 @@ from xmlp.inputs import Inputs, count
 from xmlp.layers import Layer, Standardize
 from xmlp.parameters import Gradients
 from xmlp.predicting import Predictor
+from xmlp.scalars import plain
+from xmlp.settings import number
 
 if TYPE_CHECKING:
     from xmlp.training import History
@@ -101,8 +103,8 @@ class Network(Chain):
         self.seed = seeds.check_seed(seed)
         self.link = self.output_link
         self.metadata: dict[str, Any] = {}
-        self.temperature = 1.0
-        self.thresholds: list[float] | None = None
+        self._temperature = 1.0
+        self._thresholds: list[float] | None = None
         self._planned = self.backend.reason_against_plans() is None
         self._predictors: dict[tuple[str | None, bool, float], Predictor] = {}
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
@@ -139,6 +141,22 @@ class Network(Chain):
         if tuple(value.shape) != tuple(old.shape):
             raise ValueError(f"{what} has the shape {tuple(old.shape)}, got {tuple(value.shape)}")
         return self.backend.assign(old, value)
+
+    @property
+    def temperature(self) -> float:
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._temperature = number(plain(value), "temperature", above=True)
+
+    @property
+    def thresholds(self) -> list[float] | None:
+        return self._thresholds
+
+    @thresholds.setter
+    def thresholds(self, value: "list[float] | None") -> None:
+        self._thresholds = None if value is None else self._inputs.thresholds(value, self.out_features)
 
     @property
     def parameters(self) -> list[dict[str, Array]]:
@@ -485,14 +503,6 @@ class Network(Chain):
             setattr(network, name, dict(value) if name == "metadata" else value)
         return network
 
-    def _checked(self) -> "Network":
-        """The network itself, if its decisions are such as it makes."""
-        if not isinstance(self.temperature, float) or not 0 < self.temperature < float("inf"):
-            raise ValueError(f"the temperature is {self.temperature!r}, not a number > 0")
-        if self.thresholds is not None:
-            self.thresholds = self._inputs.thresholds(self.thresholds, self.out_features)
-        return self
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to one safetensors file: parameters, statistics, configuration, metadata, checksum."""
         files.write(path, self.arrays(), self.config())
@@ -509,6 +519,7 @@ class Network(Chain):
             "dtype": self.dtype,
             "seed": self.seed,
             **self._settings(),
+            "metadata": configs.json_value(self.metadata, "metadata"),
         }
 
     @classmethod
@@ -545,7 +556,7 @@ class Network(Chain):
         try:
             layers = configs.from_json(config["layers"], custom)
             in_features, seed = config["in_features"], config["seed"]
-            return cls._made(layers, in_features, there, seed, arrays, settings)._checked()
+            return cls._made(layers, in_features, there, seed, arrays, settings)
         except CheckpointError:
             raise
         except (AttributeError, TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ from array_api_compat import array_namespace
 
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
+from xmlp.scalars import Normalized, normalize
 from xmlp.schedules import rate
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp"]
@@ -23,7 +24,7 @@ LearningRate = float | Callable[[int], float]
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
+class Optimizer(Normalized, ABC):
     """An update rule: a formula (theta, grad, *state) -> (theta, *state) and the scalars that it takes.
 
     To write one: a frozen dataclass with the hyper-parameters as fields, `slots` naming the vectors of state, `rule`
@@ -34,6 +35,7 @@ class Optimizer(ABC):
     slots: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
+        Normalized.__post_init__(self)
         for field in fields(self):
             value = getattr(self, field.name)
             low, high = _RANGES.get(field.name, (None, None))
@@ -110,17 +112,23 @@ def _range_text(name: str) -> str:
     return f"a finite number {above}" if high == float("inf") else f"a number with {low:g} <= {name} < {high:g}"
 
 
-def flushed(xp: Any, moment: Array) -> Array:
-    """`moment` with tiny values set to 0.
+def flushed(xp: Any, moment: Array, grad: Array) -> Array:
+    """`moment` with tiny values set to 0 where the gradient is 0.
 
     The running mean of a gradient that has become zero decays into subnormal numbers, which processors handle slowly.
     """
-    return xp.where(xp.abs(moment) < 1e-30, 0.0, moment)
+    return xp.where((grad == 0) & (xp.abs(moment) < 1e-30), 0.0, moment)
 
 
-def flushed_square(xp: Any, moment: Array) -> Array:
+def flushed_square(xp: Any, moment: Array, grad: Array) -> Array:
     """The same for the running mean of a square, which is not negative."""
-    return xp.where(moment < 1e-36, 0.0, moment)
+    return xp.where((grad == 0) & (moment < 1e-36), 0.0, moment)
+
+
+def scaled(xp: Any, step: Array, v: Array, eps: Array) -> Array:
+    """Step / (sqrt(v) + eps), and `step` itself, which is tiny, where a gradient too small to be squared leaves 0."""
+    root = xp.sqrt(v) + eps
+    return step / xp.where(root > 0, root, 1.0)
 
 
 @elementwise
@@ -132,14 +140,14 @@ def sgd(xp, theta, grad, *, lr):  # type: ignore[no-untyped-def]
 @elementwise
 def sgd_momentum(xp, theta, grad, v, *, lr, momentum):  # type: ignore[no-untyped-def]
     """V' = momentum v + grad; theta - lr v'."""
-    v = flushed(xp, momentum * v + grad)
+    v = flushed(xp, momentum * v + grad, grad)
     return theta - lr * v, v
 
 
 @elementwise
 def sgd_nesterov(xp, theta, grad, v, *, lr, momentum):  # type: ignore[no-untyped-def]
     """V' = momentum v + grad; theta - lr (grad + momentum v')."""
-    v = flushed(xp, momentum * v + grad)
+    v = flushed(xp, momentum * v + grad, grad)
     return theta - lr * (grad + momentum * v), v
 
 
@@ -176,7 +184,7 @@ class SGD(Optimizer):
 def adagrad(xp, theta, grad, v, *, lr, eps):  # type: ignore[no-untyped-def]
     """V' = v + grad^2; theta - lr grad / (sqrt(v') + eps)."""
     v = v + grad**2
-    return theta - lr * grad / (xp.sqrt(v) + eps), v
+    return theta - scaled(xp, lr * grad, v, eps), v
 
 
 @dataclass(frozen=True)
@@ -198,8 +206,8 @@ class Adagrad(Optimizer):
 @elementwise
 def rmsprop(xp, theta, grad, v, *, lr, rho, one_minus_rho, eps):  # type: ignore[no-untyped-def]
     """V' = rho v + (1 - rho) grad^2; theta - lr grad / (sqrt(v') + eps)."""
-    v = flushed_square(xp, rho * v + one_minus_rho * grad**2)
-    return theta - lr * grad / (xp.sqrt(v) + eps), v
+    v = flushed_square(xp, rho * v + one_minus_rho * grad * grad, grad)
+    return theta - scaled(xp, lr * grad, v, eps), v
 
 
 @dataclass(frozen=True)
@@ -222,9 +230,9 @@ class RMSProp(Optimizer):
 @elementwise
 def adam(xp, theta, grad, m, v, *, lr, beta1, one_minus_beta1, beta2, one_minus_beta2, eps):  # type: ignore[no-untyped-def]
     """Moments m, v and the update; `lr` and `eps` hold the bias corrections (Kingma & Ba, 2015, end of section 2)."""
-    m = flushed(xp, beta1 * m + one_minus_beta1 * grad)
-    v = flushed_square(xp, beta2 * v + one_minus_beta2 * grad**2)
-    return theta - lr * m / (xp.sqrt(v) + eps), m, v
+    m = flushed(xp, beta1 * m + one_minus_beta1 * grad, grad)
+    v = flushed_square(xp, beta2 * v + one_minus_beta2 * grad * grad, grad)  # in this order it overflows later
+    return theta - scaled(xp, lr * m, v, eps), m, v
 
 
 @elementwise
@@ -307,5 +315,6 @@ def get(optimizer: Any) -> Optimizer:
         )
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"an optimizer is a name or an Optimizer, got {optimizer!r}")
+    normalize(optimizer)  # one of the user's own may have a __post_init__ that does not call the base's
     rate(optimizer.lr, 0)
     return optimizer

@@ -11,12 +11,14 @@ from math import prod
 from typing import Any, NamedTuple
 
 from xmlp.initializers import Initializer, draw, get
+from xmlp.scalars import Normalized
+from xmlp.settings import number
 
 Array = Any
 
 
 @dataclass(frozen=True)
-class ParamSpec:
+class ParamSpec(Normalized):
     """What a layer asks for: one array of parameters.
 
     Parameters
@@ -36,11 +38,11 @@ class ParamSpec:
     lr_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        Normalized.__post_init__(self)
         get(self.initializer)
         if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in self.shape):
             raise ValueError(f"a parameter's shape is a tuple of integers >= 0, got {self.shape}")
-        if not 0 <= self.lr_scale < float("inf"):
-            raise ValueError(f"lr_scale must be a finite number >= 0, got {self.lr_scale!r}")
+        number(self.lr_scale, "lr_scale")
 
 
 class Slot(NamedTuple):

@@ -7,11 +7,14 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
+from xmlp.scalars import Normalized
 
-class Schedule:
+
+class Schedule(Normalized):
     """A learning rate that changes. Subclasses are frozen dataclasses with `__call__(step) -> float`."""
 
     def __post_init__(self) -> None:
+        Normalized.__post_init__(self)
         for field in fields(self):  # type: ignore[arg-type]
             if field.type not in (int, float):
                 continue

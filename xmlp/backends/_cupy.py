@@ -140,12 +140,12 @@ class CupyBackend(DeviceBackend):
         return cupy.asnumpy(array)  # type: ignore[no-any-return]
 
     def batches(
-        self, arrays: Sequence[HostArray | None], order: HostArray, size: int
+        self, arrays: Sequence[HostArray | None], order: HostArray, size: int, least: int = 1
     ) -> Iterator[tuple[Array | None, ...]]:
         from xmlp.backends._cupy_streams import CupyLanes
 
         self.activate()
-        return ahead(arrays, order, size, CupyLanes())
+        return ahead(arrays, order, size, CupyLanes(), least)
 
     def check(self, array: Array, what: str) -> None:
         self.activate()

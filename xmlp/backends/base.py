@@ -113,11 +113,11 @@ class Backend(ABC):
         return self._to_host(array)
 
     def batches(
-        self, arrays: Sequence[HostArray | None], order: HostArray, size: int
+        self, arrays: Sequence[HostArray | None], order: HostArray, size: int, least: int = 1
     ) -> Iterator[tuple[Array | None, ...]]:
-        """Rows of host arrays on the device, `size` at a time in this order; valid until the next are asked for."""
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
+        """Rows of host arrays on the device, `spans` of them in this order; valid until the next are asked for."""
+        for start, stop in spans(len(order), size, least):
+            rows = order[start:stop]
             yield tuple(None if a is None else self.from_host(a[rows], str(a.dtype)) for a in arrays)
 
     @abstractmethod
@@ -199,6 +199,18 @@ class Backend(ABC):
 
     def zeros(self, n: int) -> Array:
         return self.xp.zeros((n,), dtype=self.float_dtype, device=self.device)
+
+
+def spans(rows: int, size: int, least: int = 1) -> list[tuple[int, int]]:
+    """Where the batches of `rows` rows start and stop; fewer than `least` that are left over join the last one.
+
+    >>> spans(7, 3), spans(7, 3, least=2), spans(8, 3, least=2)
+    ([(0, 3), (3, 6), (6, 7)], [(0, 3), (3, 7)], [(0, 3), (3, 6), (6, 8)])
+    """
+    ends = [*range(size, rows, size), rows] if rows else []
+    if len(ends) > 1 and rows - ends[-2] < least:
+        del ends[-2]
+    return [*zip([0, *ends], ends, strict=False)]
 
 
 def _again(name: str, device: str | None, dtype: str) -> Backend:

@@ -12,7 +12,7 @@ the device that reads it. Every access to a buffer is ordered after the one befo
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from xmlp.backends.base import Array, HostArray
+from xmlp.backends.base import Array, HostArray, spans
 
 Host = Sequence[HostArray | None]
 
@@ -52,12 +52,14 @@ class Lanes(Protocol):
     def slot(self, arrays: Host, size: int) -> Slot: ...
 
 
-def ahead(arrays: Host, order: HostArray, size: int, lanes: Lanes) -> Iterator[tuple[Array | None, ...]]:
+def ahead(
+    arrays: Host, order: HostArray, size: int, lanes: Lanes, least: int = 1
+) -> Iterator[tuple[Array | None, ...]]:
     """Batches of rows in the given order. A batch is valid until the next is asked for."""
-    slots = [lanes.slot(arrays, size) for _ in range(2)]
+    slots = [lanes.slot(arrays, size + least - 1) for _ in range(2)]
     for slot in slots:
         slot.used.record(lanes.computing)  # whoever had this memory before
-    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    batches = [order[start:stop] for start, stop in spans(len(order), size, least)]
     try:
         for number in range(len(batches) + 1):
             if number < len(batches):

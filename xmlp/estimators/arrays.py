@@ -10,6 +10,7 @@ from scipy import sparse
 
 from xmlp.backends import Backend, owner
 from xmlp.backends import backend as backend_named
+from xmlp.backends.base import spans
 from xmlp.data.batches import batch_order
 
 Array = Any
@@ -104,17 +105,20 @@ class SparseBatches:
     of them what the trainer takes.
     """
 
-    def __init__(self, x: Any, y: Any, weights: Any, size: int, order: Callable[[int], Any], batch: Callable[..., Any]):
+    def __init__(
+        self, x: Any, y: Any, weights: Any, size: int, least: int, order: Callable[[int], Any],
+        batch: Callable[..., Any],
+    ):  # fmt: skip
         self._data = x, y, weights
-        self._size, self._order, self._batch = size, order, batch
+        self._size, self._least, self._order, self._batch = size, least, order, batch
         self._epoch = 0
 
     def __iter__(self) -> Iterator[Any]:
         x, y, weights = self._data
         order = self._order(self._epoch)
         self._epoch += 1
-        for start in range(0, len(order), self._size):
-            index = order[start : start + self._size]
+        for start, stop in spans(len(order), self._size, self._least):
+            index = order[start:stop]
             yield self._batch(x[index].toarray(), y[index], None if weights is None else weights[index])
 
 

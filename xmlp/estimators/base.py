@@ -201,7 +201,11 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         source: Any = _for_network(x, trainer.network)
         if sparse.issparse(x):
             order = arrays.epochs_of(x.shape[0], trainer.seed, trainer.epoch, self.shuffle)
-            source = arrays.SparseBatches(x, *self._of_rows(targets, weights), size, order, self._batch)
+            least = trainer.network.least_rows
+            source = arrays.SparseBatches(x, *self._of_rows(targets, weights), size, least, order, self._batch)
+            targets, given, more = None, {}, {}
+        elif partial and x.shape[0] == 1:  # a stream may give a single row, which batch normalisation then bears
+            source = [self._batch(source, *self._of_rows(targets, weights))]
             targets, given, more = None, {}, {}
         if validation is not None:
             watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]

@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from xmlp import metrics
 from xmlp.backends.host import host_array
 from xmlp.estimators import arrays
 from xmlp.estimators.base import BaseMLP, loss_named
@@ -248,7 +249,8 @@ class _OfClass:
     def __call__(self, targets: Any, outputs: Any, *, sample_weight: Any = None) -> float:
         if sample_weight is not None and sample_weight.ndim == 2:
             sample_weight = sample_weight.mean(axis=1)
-        return float(self.function(targets.argmax(axis=1), outputs.argmax(axis=1), sample_weight=sample_weight))
+        function = metrics.of_classes(self.function, outputs.shape[1])
+        return float(function(targets.argmax(axis=1), outputs.argmax(axis=1), sample_weight=sample_weight))
 
 
 def _labels(y: Any) -> Any:

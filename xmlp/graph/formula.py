@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from array_api_compat import array_namespace
@@ -19,6 +19,7 @@ from xmlp.graph.graph import Array, Graph
 from xmlp.graph.node import FLOAT, INT, Node, array, scalar, substitutions, walk
 from xmlp.graph.trace import CALLS, TRACE, Calls, Traced, explained, node_of
 from xmlp.once import once
+from xmlp.scalars import plain
 
 
 class Definition:
@@ -166,7 +167,7 @@ class Formula:
         """Value on arrays of one library, each output broadcast from the inputs: an array or a tuple of them."""
         if any(isinstance(a, Traced) for a in arrays):
             return self._call_traced(arrays, scalars)
-        return self.evaluate(array_namespace(*arrays), *arrays, **scalars)
+        return self.evaluate(array_namespace(*arrays), *arrays, **{k: plain(v) for k, v in scalars.items()})
 
     def evaluate(self, xp: Any, *arrays: Array, **scalars: float) -> Any:
         """Value on arrays of namespace `xp`, one operation at a time; an array that is not used may be None."""
@@ -320,11 +321,10 @@ def _trace(function: Callable[..., Any], parameters: Sequence[inspect.Parameter]
 
 def _number(formula: str, name: str, value: Any) -> bool | int | float:
     """A scalar as a Python number."""
-    if type(value) in (bool, int, float):
-        return value  # type: ignore[no-any-return]
-    if not isinstance(value, Real):
+    number = plain(value)
+    if type(number) not in (bool, int, float):
         raise TypeError(f"{formula}: the scalar {name!r} is a number, got {value!r}")
-    return int(value) if isinstance(value, Integral) else float(value)
+    return number  # type: ignore[no-any-return]
 
 
 # --- pickles ----------------------------------------------------------------------------------------------------------

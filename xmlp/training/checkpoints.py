@@ -17,6 +17,7 @@ from xmlp.backends import Backend
 from xmlp.callbacks import steps_in
 from xmlp.errors import CheckpointError
 from xmlp.network import Network
+from xmlp.scalars import plain
 from xmlp.training.history import History
 from xmlp.training.sources import fingerprint
 from xmlp.training.step import State
@@ -39,7 +40,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     memories = []
     for i, callback in enumerate(_remembering(trainer.callbacks)):
         values, kept = {}, callback.state()
-        for name, value in kept.items():
+        for name, value in zip(kept, plain([*kept.values()]), strict=True):
             if value is None or isinstance(value, (bool, int, float, str)):
                 values[name] = value
             else:
@@ -52,7 +53,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "metrics": [_metric(m) for m in trainer.metrics],
         **{"l1": pure.l1, "l2": pure.l2, "clip_norm": pure.clip_norm},
         **{"on_nonfinite": trainer.on_nonfinite, "seed": trainer.seed},
-        **{name: getattr(trainer, name) for name in _COUNTERS},
+        **{name: plain(getattr(trainer, name)) for name in _COUNTERS},
         "fit": fit and asdict(fit),
         "order": fit and fit.rows and fingerprint(fit.rows, trainer.seed, trainer.epoch, fit.shuffle),
         "history": [*trainer.history],

@@ -8,7 +8,7 @@ import numpy as np
 
 import xmlp.context as contexts
 from xmlp.losses import Loss
-from xmlp.metrics import Metric
+from xmlp.metrics import Metric, of_classes
 from xmlp.network import Network
 from xmlp.training.step import Batch
 
@@ -49,6 +49,7 @@ def _metric_values(
     metrics: Sequence[Metric], outputs: Any, link: str, cut: float, targets: Any, weights: Any
 ) -> dict[str, float]:
     """Of metrics of labels and of those of predictions; outputs above `cut` are labels of 1."""
+    classes = outputs.shape[-1] if link == "softmax" else 2
     if link == "softmax":
         labels, truth = outputs.argmax(-1), targets if targets.ndim == 1 else targets.argmax(-1)
     else:
@@ -58,5 +59,6 @@ def _metric_values(
     values = {}
     for name, function, needs in metrics:
         pair = (truth, labels) if needs == "labels" else (targets, outputs)
-        values[name] = float(function(*pair, sample_weight=weights))
+        of_rows = {} if weights is None else {"sample_weight": weights}  # a function may not know of them
+        values[name] = float(of_classes(function, classes)(*pair, **of_rows))
     return values

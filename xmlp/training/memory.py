@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from xmlp.backends import memory
+from xmlp.backends.base import spans
 from xmlp.errors import OutOfMemoryError
 from xmlp.graph.tensor import PlanError
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 def needed(trainer: "Trainer", batch_size: int, rows: int) -> int:
     """See `Trainer.memory`. An epoch copies the state, and the parameters once more to see that they are finite."""
-    sizes = {batch_size, rows % batch_size} - {0}  # the last batch of an epoch has buffers of its own
+    batches = spans(rows, batch_size, trainer.network.least_rows)
+    sizes = {batch_size, *(stop - start for start, stop in batches[-1:])}  # the last one has buffers of its own
     plans = [trainer.plan(size) for size in sizes]
     buffers = sum(plan.work_bytes + plan.held_bytes for plan in plans)
     return 2 * _bytes(trainer, *trainer._slots) + _bytes(trainer) + buffers

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from xmlp.backends.base import spans
 from xmlp.data.batches import batch_order
 from xmlp.training.step import Batch
 
@@ -35,13 +36,14 @@ class Rows:
         """The chunks of an epoch after the `made` steps that it has already, each of at most `limit` steps."""
         rows, size, trainer = self.data.x.shape[0], self.batch_size, self.trainer
         order = trainer.network.backend.from_host(batch_order(rows, trainer.seed, number, self.shuffle), "int32")
-        start, whole = made * size, rows // size * size
-        while start < whole:
-            steps = min(limit or trainer._runner.chunk, (whole - start) // size)
-            yield Chunk(self.data, order[start : start + steps * size], size, steps)
-            start += steps * size
-        if start < rows:
-            yield Chunk(self.data, order[start:rows], rows - start, 1)
+        batches = spans(rows, size, trainer.network.least_rows)
+        whole = sum(stop - start == size for start, stop in batches)
+        while made < whole:
+            steps = min(limit or trainer._runner.chunk, whole - made)
+            yield Chunk(self.data, order[made * size : (made + steps) * size], size, steps)
+            made += steps
+        for start, stop in batches[made:]:
+            yield Chunk(self.data, order[start:stop], stop - start, 1)
 
 
 class Stream:

@@ -60,5 +60,6 @@ class Stream:
     def __iter__(self) -> Iterator[Batch]:
         trainer = self._trainer
         order = batch_order(self._arrays[0].shape[0], trainer.seed, trainer.epoch, self._shuffle)
-        for x, y, weights in trainer.network.backend.batches(self._arrays, order, self._size):
+        network = trainer.network
+        for x, y, weights in network.backend.batches(self._arrays, order, self._size, network.least_rows):
             yield Batch(x, y, weights, None)

@@ -17,7 +17,7 @@ from xmlp.data.batches import split_rows
 from xmlp.errors import CheckpointError, unknown
 from xmlp.graph.plan import Plan
 from xmlp.inputs import Inputs, count
-from xmlp.layers import Dense
+from xmlp.layers import Dense, LayerNorm
 from xmlp.losses import Loss
 from xmlp.network import Network
 from xmlp.optimizers import Optimizer
@@ -136,6 +136,7 @@ class Trainer:
         if self.loss.reduction == "none":
             raise ValueError('training needs a loss with reduction "mean" or "sum", got "none"')
         _warn_of_equal_units(network)
+        _warn_of_constant_norms(network)
         self.on_nonfinite = on_nonfinite
         self.steps = 0
         self.epoch = 0
@@ -362,7 +363,8 @@ class Trainer:
             None finishes a `fit` that was stopped or resumed, on the same data, within an epoch where it was cut there;
             the settings below are then those of that `fit`.
         batch_size : int
-            Default 32. The last batch of an epoch may be smaller.
+            Default 32. The last batch of an epoch may be smaller; with batch normalisation a single row that is left
+            over joins the batch before.
         validation_data : (x, y) or (x, y, sample_weight), optional
         validation_split : float
             Fraction of the rows to hold out instead; default 0.
@@ -479,6 +481,8 @@ class Trainer:
                 f"the unfinished fit had {fit.held or 'no'} rows of validation data, this one has {held or 'none'}: "
                 "it needs the same data"
             )
+        if rows:
+            _check_rows(self.network, min(fit.batch_size, rows), rows)
         self.resumed = epochs is None
         self._fit = replace(fit, rows=rows, held=held)
         if not self.resumed:
@@ -584,6 +588,17 @@ class Trainer:
                 getattr(callback, event)(self)
 
 
+def _warn_of_constant_norms(network: Network) -> None:
+    """A row of one feature less its mean is 0."""
+    for i, layer in enumerate(network.layers):
+        if isinstance(layer, LayerNorm) and network._features[i] == 1:
+            warnings.warn(
+                f"layer {i}, LayerNorm, normalises the one feature of each row by itself: its output does not depend "
+                'on its input, and nothing before it learns. Use BatchNorm, normalization="batch", or more units.',
+                stacklevel=3,
+            )
+
+
 def _warn_of_equal_units(network: Network) -> None:
     """Hidden units that start from equal weights get equal gradients and stay equal."""
     for i, layer in enumerate(network.layers[:-1]):
@@ -601,6 +616,17 @@ def _warn_of_equal_units(network: Network) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def _check_rows(network: Network, size: int, rows: int) -> None:
+    """Refuse batches that all have too few rows for a layer to learn its statistics from them."""
+    for i, layer in enumerate(network.layers):
+        if size < layer.least_rows:
+            remedy = f"pass a larger batch_size than {size}" if rows > size else "pass more rows than one at once"
+            raise ValueError(
+                f"layer {i}, {type(layer).__name__}, takes the mean and the variance of the rows of a batch, and one "
+                f'row has no variance: {remedy}, or use LayerNorm, normalization="layer"'
+            )
 
 
 def _callbacks(wanted: Sequence[Any]) -> list[Any]:
