@@ -59,7 +59,7 @@ class Predictor:
         """The program of this thread for these arrays, ready for as many rows."""
         programs: Programs = self._local.__dict__.setdefault("programs", Programs())
         rows, copied = x.shape[0], x.nbytes <= _COPIED
-        made = self._plans.find(rows, (x,), lambda: self._plan(theta, stats, x))
+        made = self._plans.find(rows, (x,), self._plan, theta, stats)
         together = made is not None and rows <= made.together
         key = (x.shape[1:], x.dtype.char, id(theta), id(stats), copied, None if together else rows)
         if key not in programs:
@@ -70,7 +70,8 @@ class Predictor:
             program.resize(rows)
         return program
 
-    def _plan(self, theta: Array, stats: Array, x: Array) -> Plan | None:
+    def _plan(self, batch: tuple[Array], theta: Array, stats: Array) -> Plan | None:
+        (x,) = batch
         try:
             made = self._traced(theta, stats, x, Extent(x.shape[0], 1))
             if not made.scalars:

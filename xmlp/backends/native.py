@@ -215,6 +215,9 @@ class Program:
         if rows > self._room:
             self._reserve(min(max(rows, 2 * self._room), self.plan.together))
         elif self._lanes:
+            for name, distance in self._moved.items():
+                self._constants[self._uses(name)] += distance
+            self._moved.clear()
             np.multiply(self._slopes, rows, out=self._words)
             self._words += self._constants
 
@@ -244,7 +247,8 @@ class Program:
 
     def _write(self, words: Sequence[int]) -> None:
         """The tables of all calls, one after another; where the program is resizable, as a function of the rows."""
-        self._words = self._constants = np.asarray(words, dtype=np.int64)
+        self._words = np.asarray(words, dtype=np.int64)
+        self._moved: dict[str, int] = {}  # how far inputs have moved since the constants were written down
         if self._resizable:
             self._slopes = np.asarray([factor(word) for word in words], dtype=np.int64)
             self._constants = self._words - self._slopes * self.plan.rows
@@ -256,8 +260,8 @@ class Program:
             old, new = self._starts.get(name) or address(self.arrays[name]), address(array)
             for i in self._uses(name):
                 self._words[i] += new - old
-                if self._resizable:
-                    self._constants[i] += new - old
+            if self._resizable:
+                self._moved[name] = self._moved.get(name, 0) + new - old
             self._starts[name] = new
         self.arrays[name] = array
 

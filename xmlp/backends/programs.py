@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from xmlp.backends.base import Backend
@@ -64,7 +65,7 @@ class Plans:
     def __init__(self, backend: Backend, shared: bool):
         self._backend, self._shared = backend, shared
         self._any_rows = backend.serves_any_rows()
-        self._exact: Recent[tuple[Plan | None]] = Recent(MOST_PLANS)  # by number of rows and kind
+        self._exact: Recent[tuple[Plan | None]] = Recent(MOST_PLANS)  # by shapes
         self._general: Recent[Plan] = Recent(MOST_PLANS)  # by the rows that each was made for, and kind
 
     def values(self) -> list[Plan | None]:
@@ -72,24 +73,27 @@ class Plans:
         kept = [*self._general.values(), *(plan for (plan,) in self._exact.values())]
         return list({id(plan): plan for plan in kept}.values())
 
-    def find(self, rows: int, arrays: tuple[Any, ...], make: Callable[[], Plan | None]) -> Plan | None:
-        """The plan for arrays of so many rows, None if there can be none; arrays that are not there are None."""
-        kind = tuple(None if a is None else (a.shape[1:] if self._any_rows else a.shape, a.dtype) for a in arrays)
-        found = self._exact.get((rows, kind))
+    def find(self, rows: int, arrays: tuple[Any, ...], make: Callable[..., Plan | None], *others: Any) -> Plan | None:
+        """The plan for arrays of so many rows, `make(arrays, *others)` where there is none yet.
+
+        It is None if there can be none, as arrays are that are not there.
+        """
+        shapes = tuple([None if a is None else (a.shape, a.dtype.char) for a in arrays])
+        found = self._exact.get(shapes)
         if found is None:
-            found = self._exact.add((rows, kind), (self._serving(rows, kind) or self._made(rows, kind, make),))
+            made = partial(make, arrays, *others)
+            plan = self._of_any_rows(rows, shapes, made) if self._any_rows else made()
+            found = self._exact.add(shapes, (plan,))
         return found[0]
 
-    def _serving(self, rows: int, kind: Hashable) -> Plan | None:
-        """A plan that was made for another number of rows."""
-        for (_, its), plan in self._general.items():  # type: ignore[misc]
-            if its == kind and plan.serves(rows):
-                return plan
-        return None
-
-    def _made(self, rows: int, kind: Hashable, make: Callable[[], Plan | None]) -> Plan | None:
+    def _of_any_rows(self, rows: int, shapes: tuple[Any, ...], make: Callable[[], Plan | None]) -> Plan | None:
+        """A plan that was made for another number of rows, or a new one."""
+        kind = tuple(None if found is None else (found[0][1:], found[1]) for found in shapes)
+        for (_, its), known in self._general.items():  # type: ignore[misc]
+            if its == kind and known.serves(rows):
+                return known
         plan = make()
-        if self._any_rows and plan is not None and plan.serves(rows):
+        if plan is not None and plan.serves(rows):
             plan.together = self._backend.rows_together(plan, self._shared)
             self._general.add((rows, kind), plan)
         return plan

@@ -163,7 +163,9 @@ class Plan:
 
     def sizes(self, rows: int) -> dict[str, float]:
         """The values of those scalars that follow from the number of rows."""
-        return {} if self.validity is None else {name: value(rows) for name, value in self.validity.sizes.items()}
+        if self.validity is None:
+            return {}
+        return {name: value(rows) for name, value in self.validity.sizes.items() if name in self.scalars}
 
     @property
     def launches(self) -> int:

@@ -76,6 +76,7 @@ class PlannedRunner(Runner):
         self._backend = step.network.backend
         self._required = required
         self._plans = Plans(self._backend, shared=True)
+        self._sizes: tuple[Plan | None, int, dict[str, float]] = (None, 0, {})  # of the latest plan and number of rows
         self._programs = Programs()
 
     def run(
@@ -83,18 +84,19 @@ class PlannedRunner(Runner):
     ) -> State:
         batch = data._replace(rows=None if order is None else order[:size])
         arrays = [*state_arrays(state), data.x, data.y, data.weights]
-        plan = self._plan(state, batch)
+        rows = batch.size
+        plan = self._plans.find(rows, batch, self._plan, state)
         if plan is None or not all(a is None or a.flags.c_contiguous for a in arrays):
             return super().run(state, data, order, size, rates, first, seed)
         start = time.perf_counter()
         try:
-            program = self._program(plan, state, arrays, batch.size)
+            program = self._program(plan, state, arrays, rows)
         except self._backend.out_of_memory as error:
             raise self._full(plan, state, batch) from error
         sums = [program.arrays[f"sum.{i}"] for i in range(len(state.sums))]
         for mine, given in zip(sums, state.sums, strict=True):
             mine[...] = given
-        program.run(self._table(plan, batch.size, rates, first, seed), order, 0 if order is None else size)
+        program.run(self._table(plan, rows, rates, first, seed), order, 0 if order is None else size)
         self._pace((time.perf_counter() - start) / len(rates))
         return state._replace(sums=tuple(self._backend.copy(s) for s in sums))
 
@@ -118,18 +120,14 @@ class PlannedRunner(Runner):
         """Chunks of some 20 ms: long enough that their cost does not count, short enough to stop soon."""
         self.chunk = int(min(max(0.02 / max(seconds, 1e-6), 1), 4 * self.chunk, 1024))
 
-    def _plan(self, state: State, batch: Batch) -> Plan | None:
+    def _plan(self, batch: Batch, state: State) -> Plan | None:
         """The plan for these shapes, None if the step cannot be planned."""
-
-        def make() -> Plan | None:
-            try:
-                return trace(self.step, state, batch)
-            except Exception as error:  # whatever a user's layer or loss may raise of a symbol; plainly it may work
-                if self._required:
-                    raise BackendError(f"planned=True: {error}") from error
-                return None
-
-        return self._plans.find(batch.size, batch, make)
+        try:
+            return trace(self.step, state, batch)
+        except Exception as error:  # whatever a user's layer or loss may raise of a symbol; plainly it may work
+            if self._required:
+                raise BackendError(f"planned=True: {error}") from error
+            return None
 
     def _program(self, plan: Plan, state: State, arrays: Sequence[Array], rows: int) -> Any:
         """The plan bound to these arrays. The sums are its own: they change with every epoch."""
@@ -165,9 +163,10 @@ class PlannedRunner(Runner):
         steps = len(rates)
         table = np.empty((steps, len(plan.scalars)))
         columns = {name: table[:, i] for i, name in enumerate(plan.scalars)}
-        for name, value in plan.sizes(rows).items():
-            if name in columns:
-                columns[name][:] = value
+        if self._sizes[0] is not plan or self._sizes[1] != rows:
+            self._sizes = plan, rows, plan.sizes(rows)
+        for name, value in self._sizes[2].items():
+            columns[name][:] = value
         for name, values in self._scalar_columns(np.asarray(rates), np.arange(first + 1.0, first + steps + 1.0)):
             if name in columns:
                 columns[name][:] = values
