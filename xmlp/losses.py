@@ -74,7 +74,7 @@ class Loss(Normalized, ABC):
     def reduced(self, xp: Any, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
         """The loss and its gradient after the reduction over the batch; both 0 if all weights are."""
         if self.reduction == "mean":
-            divisor = weight if type(weight) is float else xp.where(weight > 0, weight, 1.0)
+            divisor = xp.where(weight > 0, weight, 1.0) if hasattr(weight, "dtype") else weight
             return total / divisor, gradient / divisor
         if self.reduction == "sum":
             return total, gradient
@@ -142,7 +142,7 @@ def _weighted(
 ) -> tuple[Array, Array | float, Array]:
     """(sum of weighted terms, sum of the examples' weights, weighted gradient) of terms and gradient (N, outputs)."""
     if sample_weight is None:
-        return xp.sum(terms), float(terms.shape[-2]), gradient
+        return xp.sum(terms), 1.0 * terms.shape[-2], gradient  # float() would tie the plan to this number of rows
     weight = xp.sum(sample_weight)
     if sample_weight.ndim == terms.ndim:
         weight = weight / float(terms.shape[-1])

@@ -10,6 +10,7 @@ from xmlp import configs, decisions, files
 from xmlp import losses as loss_functions
 from xmlp.backends import Backend, memory, seeds
 from xmlp.backends import backend as backend_named
+from xmlp.backends.programs import Recent
 from xmlp.chain import LINKS, Chain
 from xmlp.errors import CheckpointError, DeviceMemoryError, OutOfMemoryError
 from xmlp.inputs import Inputs, count
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Array = Any
 
 BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwise
+_PREDICTORS = 8  # that are kept: for raw outputs, links and temperatures
 
 _FIELDS = ("layers", "in_features", "dtype", "seed", "link", "metadata")  # of a configuration
 _DECISIONS = {"temperature": 1.0, "thresholds": None}  # which it has where they differ from these
@@ -106,7 +108,7 @@ class Network(Chain):
         self._temperature = 1.0
         self._thresholds: list[float] | None = None
         self._planned = self.backend.reason_against_plans() is None
-        self._predictors: dict[tuple[str | None, bool, float], Predictor] = {}
+        self._predictors: Recent[Predictor] = Recent(_PREDICTORS)  # by link, raw and temperature
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
         self._inputs = Inputs(self.backend, self.in_features)
 
@@ -256,10 +258,11 @@ class Network(Chain):
 
     def _computed(self, x: Array, link: str | None, raw: bool) -> Array:
         if self._planned:
-            predictor = self._predictors.setdefault(
-                (link, raw, self.temperature),
-                Predictor(partial(self._inference, link, raw), self.backend, self.out_features),
-            )
+            key = (link, raw, self.temperature)
+            predictor = self._predictors.get(key)
+            if predictor is None:
+                made = Predictor(partial(self._inference, link, raw), self.backend, self.out_features)
+                predictor = self._predictors.add(key, made)
             y = predictor(self._theta, self._stats, x)
             if y is not None:
                 return y

@@ -1,12 +1,13 @@
-"""Predictions as plans: the forward pass traced once per number of rows, replayed by the backend."""
+"""Predictions as plans: the forward pass traced once for any number of rows, replayed by the backend."""
 
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from xmlp.backends.base import Backend
-from xmlp.backends.programs import Programs
+from xmlp.backends.programs import Plans, Programs
 from xmlp.graph.plan import Plan, plan
+from xmlp.graph.rows import Extent
 from xmlp.graph.tensor import Tensor, Tracer, TracingBackend
 
 Array = Any
@@ -29,23 +30,23 @@ class Predictor:
     def __init__(self, forward: Callable[..., Tensor], backend: Backend, outputs: int):
         self._forward = forward
         self._backend, self._outputs = backend, outputs
+        self._plans = Plans(backend, shared=False)
         self._local = threading.local()
 
     def __call__(self, theta: Array, stats: Array, x: Array) -> Array | None:
         """y, a fresh array; None if the pass cannot be planned for these arrays."""
         if not x.flags.c_contiguous:
             return None
-        programs: Programs = self._local.__dict__.setdefault("programs", Programs())
-        key = (x.shape, x.dtype.char, id(theta), id(stats))  # which the program keeps alive
-        if key not in programs:
-            programs.add(key, self._program(theta, stats, x))
-        program = programs[key]
+        mine, key = self._local.__dict__, (x.shape, x.dtype.char, id(theta), id(stats))  # which the program keeps alive
+        if mine.get("key") != key:
+            mine["program"], mine["key"] = self._program(theta, stats, x), key
+        program = mine["program"]
         if program is None:
             return None
         if x.nbytes <= _COPIED:  # cheaper than to bind
-            program.arrays["x"][...] = x
+            program.x[...] = x
             program.once()
-            return self._backend.copy(program.arrays["y"])
+            return self._backend.copy(program.y)
         y = self._backend.empty((x.shape[0], self._outputs))
         program.bind("x", x)
         program.bind("y", y)
@@ -54,18 +55,69 @@ class Predictor:
         program.release("y")
         return y
 
-    def _program(self, theta: Array, stats: Array, x: Array) -> Any:
+    def _program(self, theta: Array, stats: Array, x: Array) -> "_Prediction | None":
+        """The program of this thread for these arrays, ready for as many rows."""
+        programs: Programs = self._local.__dict__.setdefault("programs", Programs())
+        rows, copied = x.shape[0], x.nbytes <= _COPIED
+        made = self._plans.find(rows, (x,), self._plan, theta, stats)
+        together = made is not None and rows <= made.together
+        key = (x.shape[1:], x.dtype.char, id(theta), id(stats), copied, None if together else rows)
+        if key not in programs:
+            arrays = {"theta": theta, "stats": stats, "x": x, "y": self._backend.empty((rows, self._outputs))}
+            programs.add(key, None if made is None else _Prediction(self._backend, made, arrays, copied))
+        program: _Prediction | None = programs[key]
+        if program is not None and together:
+            program.resize(rows)
+        return program
+
+    def _plan(self, batch: tuple[Array], theta: Array, stats: Array) -> Plan | None:
+        (x,) = batch
         try:
-            made, shape = self._plan(theta, stats, x)
+            made = self._traced(theta, stats, x, Extent(x.shape[0], 1))
+            if not made.scalars:
+                return made
+        except Exception:  # something asks for more of the number of rows than can be told
+            pass
+        try:
+            return self._traced(theta, stats, x, x.shape[0])
         except Exception:  # whatever a user's layer may raise of a symbol; plainly it may work
             return None
-        x = self._backend.copy(x) if x.nbytes <= _COPIED else x
-        arrays = {"theta": theta, "stats": stats, "x": x, "y": self._backend.empty(shape)}
-        return self._backend.program(made, arrays)
 
-    def _plan(self, theta: Array, stats: Array, x: Array) -> tuple[Plan, tuple[int, ...]]:
+    def _traced(self, theta: Array, stats: Array, x: Array, rows: int) -> Plan:
         tracer = Tracer()
-        named = {"theta": theta, "stats": stats, "x": x}
-        symbols = [tracer.input(n, tuple(a.shape), str(a.dtype)) for n, a in named.items()]
+        shapes = {"theta": (theta, theta.shape), "stats": (stats, stats.shape), "x": (x, (rows, *x.shape[1:]))}
+        symbols = [tracer.input(name, tuple(shape), str(a.dtype)) for name, (a, shape) in shapes.items()]
         y = self._forward(TracingBackend(tracer, self._backend.dtype), *symbols)
-        return self._backend.lower(plan([("y", y.node)])), y.shape
+        general = (int(rows), tracer.validity) if isinstance(rows, Extent) else ()
+        return self._backend.lower(plan([("y", y.node)], *general))
+
+
+class _Prediction:
+    """A program and, where inputs are copied, its own arrays for them and for the outputs."""
+
+    def __init__(self, backend: Backend, plan: Plan, arrays: dict[str, Array], copied: bool):
+        rows = arrays["x"].shape[0]
+        if copied:
+            arrays["x"] = backend.copy(arrays["x"])
+        self.program = backend.program(plan, arrays, rows if plan.serves(rows) else None)
+        self._backend, self._copied = backend, copied
+        self.plan, self.arrays = plan, self.program.arrays
+        self.once, self.bind, self.release = self.program.once, self.program.bind, self.program.release
+        self._view(rows)
+
+    def _view(self, rows: int) -> None:
+        self.x, self.y = (self.arrays[name][:rows, :] if self._copied else None for name in ("x", "y"))
+
+    def resize(self, rows: int) -> None:
+        """Take so many rows from now on."""
+        self.program.resize(rows)
+        if self._copied:
+            self._widen(rows)
+            self._view(rows)
+
+    def _widen(self, rows: int) -> None:
+        """Have own arrays for as many rows."""
+        for name in ("x", "y") if rows > self.arrays["x"].shape[0] else ():
+            old = self.arrays[name]
+            shape = (max(rows, 2 * old.shape[0]), old.shape[1])
+            self.bind(name, self._backend.xp.empty(shape, dtype=old.dtype))

@@ -30,15 +30,24 @@ class NumpyBackend(Backend):
     def reason_against_plans(self) -> str | None:
         return None
 
-    def program(self, plan: Plan, arrays: Mapping[str, Array]) -> Program:
+    def program(self, plan: Plan, arrays: Mapping[str, Array], rows: int | None = None) -> Program:
         """Machine code if llvmlite is here, else array operations."""
-        if importlib.util.find_spec("llvmlite") is not None:
+        if self.serves_any_rows():
             from xmlp.backends import native
 
-            return native.Program(plan, arrays)
+            return native.Program(plan, arrays, rows)
         from xmlp.backends import replay
 
         return replay.Program(plan, arrays)
+
+    def serves_any_rows(self) -> bool:
+        """Where llvmlite is."""
+        return importlib.util.find_spec("llvmlite") is not None
+
+    def rows_together(self, plan: Plan, shared: bool) -> int:
+        from xmlp.backends import native
+
+        return native.rows_together(plan, shared)
 
     def address(self, array: Array) -> int:
         start: int = array.__array_interface__["data"][0]

@@ -40,6 +40,9 @@ class Program(Protocol):
     def once(self) -> None:
         """One step of a plan that has neither scalars nor a list of rows."""
 
+    def resize(self, rows: int) -> None:
+        """Take so many rows from now on, at most `plan.together`."""
+
 
 class Backend(ABC):
     """One array library on one device with one floating dtype. Made by `xmlp.backend`.
@@ -159,9 +162,20 @@ class Backend(ABC):
         """A plan in terms of what this backend calls."""
         return plan
 
-    def program(self, plan: Plan, arrays: Mapping[str, Array]) -> Program:
-        """A plan, lowered, bound to arrays by name."""
+    def program(self, plan: Plan, arrays: Mapping[str, Array], rows: int | None = None) -> Program:
+        """A plan, lowered, bound to arrays by name; for `rows` rows where `serves_any_rows` and the plan serves them."""
         raise NotImplementedError
+
+    def serves_any_rows(self) -> bool:
+        """Whether a plan that serves other numbers of rows than its own can be run for them."""
+        return False
+
+    def rows_together(self, plan: Plan, shared: bool) -> int:
+        """Up to how many rows one program, resized, is used for all numbers that a plan serves, instead of one each.
+
+        `shared` says whether the program's steps may be shared among threads.
+        """
+        return 0
 
     def address(self, array: Array) -> int:
         """Where an array begins in memory, on backends that run plans."""

@@ -3,15 +3,23 @@
 Machine code is executed, so it is read only from a folder and a file that belong to this user and that others cannot
 write, and only if its checksum fits. Anything else counts as not being there: a cold cache is safe, only slower.
 `XMLP_CACHE=off` turns it off; `XMLP_CACHE=/some/folder` moves it.
+
+The folder holds at most `MOST_FILES` files and `MOST_BYTES` bytes: what was not used for the longest time goes first.
 """
 
 import hashlib
 import os
+import re
 import secrets
 import stat
+import time
 from pathlib import Path
 
+MOST_FILES = 1000
+MOST_BYTES = 1 << 26
 _HEAD = 32  # bytes of sha256 before the code
+_ABANDONED = 3600.0  # seconds, after which nobody writes to a temporary file any more
+_OURS = re.compile(r"[0-9a-f]{64}(\.\d+\.[0-9a-f]{8})?")  # code, or with the number of a process a temporary file
 
 
 def folder() -> Path | None:
@@ -39,9 +47,11 @@ def load(key: str) -> bytes | None:
         return None
     try:
         with open(os.open(where / key, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            if not _private(os.fstat(file.fileno()), stat.S_ISREG):
+            found = os.fstat(file.fileno())
+            if not _private(found, stat.S_ISREG):
                 return None
             content = file.read()
+            os.utime(file.fileno(), ns=(time.time_ns(), found.st_mtime_ns))  # the latest use
     except OSError:
         return None
     code = content[_HEAD:]
@@ -58,5 +68,38 @@ def store(key: str, code: bytes) -> None:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(hashlib.sha256(code).digest() + code)
         os.replace(temporary, where / key)
+        _tidy(where)
     except OSError:
         temporary.unlink(missing_ok=True)
+
+
+def _tidy(where: Path) -> None:
+    """Remove what is too much, a quarter at a time, and what writers have abandoned. Others may do so at the same time:
+    a reader who comes too late compiles.
+    """
+    kept: list[tuple[int, int, str]] = []  # latest use, size, path
+    for entry in os.scandir(where):
+        if (ours := _OURS.fullmatch(entry.name)) and (found := _status(entry)):
+            if ours[1] and found.st_mtime < time.time() - _ABANDONED:
+                _remove(entry.path)
+            else:
+                kept.append((found.st_atime_ns, found.st_size, entry.path))
+    kept.sort(reverse=True)
+    total = sum(size for _, size, _ in kept)
+    if len(kept) <= MOST_FILES and total <= MOST_BYTES:
+        return
+    while kept and (len(kept) > MOST_FILES * 3 // 4 or total > MOST_BYTES * 3 // 4):
+        _, size, path = kept.pop()
+        total -= size
+        _remove(path)
+
+
+def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError:  # it has just gone
+        return None
+
+
+def _remove(path: str) -> None:
+    Path(path).unlink(missing_ok=True)

@@ -83,7 +83,7 @@ class DeviceBackend(Backend):
     def lower(self, plan: Plan) -> Plan:
         return lower(plan)
 
-    def program(self, plan: Plan, arrays: Mapping[str, Array]) -> "DeviceProgram":
+    def program(self, plan: Plan, arrays: Mapping[str, Array], rows: int | None = None) -> "DeviceProgram":
         self.activate()
         return DeviceProgram(plan, arrays, self)
 
@@ -114,6 +114,9 @@ class DeviceProgram:
         for i, call in enumerate(self.plan.calls):
             if any(place.buffer == name for place in _places(call)):
                 self._calls[i] = _unbound
+
+    def resize(self, rows: int) -> None:
+        """A program on a device serves the rows that it was made for."""
 
     def once(self) -> None:
         """One step of a plan that has neither scalars nor a list of rows."""

@@ -15,7 +15,8 @@ import numpy as np
 
 from xmlp.backends import cache, memory, team
 from xmlp.graph.llvm import Code, emit, prelude
-from xmlp.graph.plan import Copy, Kernel, Place, Plan, Product
+from xmlp.graph.plan import Copy, Kernel, Place, Plan, Product, sized
+from xmlp.graph.rows import factor
 from xmlp.once import Lock, once
 
 HostArray = np.ndarray[Any, Any]
@@ -25,8 +26,14 @@ _RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, ctypes.c_int64] * 3, ctypes.c_i
 # --- compilation ------------------------------------------------------------------------------------------------------
 
 
+_MOST_CODE = 1 << 20  # bytes, after which another compiler begins: with all that belongs to it some 30 times as many
+
+
 class Compiler:
-    """Machine code for this processor; a kernel is compiled once in a process, and kept for later ones."""
+    """Machine code for this processor; a kernel is compiled once, and kept in a file for later processes.
+
+    The code lives as long as its compiler does: programs hold theirs.
+    """
 
     def __init__(self) -> None:
         llvm.initialize_native_target()
@@ -36,6 +43,7 @@ class Compiler:
         self._machine = target.create_target_machine(cpu=cpu, features=features, opt=3)
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self._machine)
         self._known: dict[str, int] = {}
+        self.code_bytes = 0
         self._lock = Lock()
         self._identity = f"{llvmlite.__version__} {llvm.llvm_version_info} {cpu} {features}"
 
@@ -55,6 +63,7 @@ class Compiler:
                 cache.store(key, code)
             self._engine.add_object_file(llvm.ObjectFileRef.from_data(code))
             self._engine.finalize_object()
+            self.code_bytes += len(code)
             for name in new:
                 self._known[name] = self._engine.get_function_address(name)
         return {name: self._known[name] for name in functions}
@@ -70,9 +79,16 @@ class Compiler:
         return bytes(self._machine.emit_object(module))
 
 
-@once
+_making = Lock()
+_compilers: list[Compiler] = []
+
+
 def compiler() -> Compiler:
-    return Compiler()
+    """The compiler of new programs. One that has made a lot of code is left to its programs and goes with the last."""
+    with _making:
+        if not _compilers or _compilers[0].code_bytes > _MOST_CODE:
+            _compilers[:] = [Compiler()]
+        return _compilers[0]
 
 
 def _product_code(kind: str, integer: str) -> tuple[str, str]:
@@ -147,42 +163,105 @@ def _threads(library: ctypes.CDLL) -> team.Threads | None:
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-class Program:
-    """A plan bound to arrays: `run` repeats it, its calls shared among threads, `once` runs it in one."""
+_TOGETHER = 1 << 20  # bytes of a work buffer, up to which one program serves several numbers of rows
 
-    def __init__(self, plan: Plan, arrays: Mapping[str, HostArray]):
+
+def rows_together(plan: Plan, shared: bool) -> int:
+    """Up to how many rows no call is worth sharing, where that matters, and the work buffer is small."""
+    least, beyond = 0, 1 << 20
+    while least + 1 < beyond:
+        rows = (least + beyond) // 2
+        small = plan.layout.starts(rows)[-1] <= _TOGETHER
+        if small and not (shared and any(team.worth_sharing(sized(call, rows)) for call in plan.calls)):
+            least = rows
+        else:
+            beyond = rows
+    return least
+
+
+class Program:
+    """A plan bound to arrays: `run` repeats it, its calls shared among threads, `once` runs it in one.
+
+    Parameters
+    ----------
+    rows : int, optional
+        How many rows it takes, where the plan serves any number. Up to `plan.together` it may be resized: what its
+        tables of arguments hold is a multiple of the number of rows plus a constant, of which both are kept.
+    """
+
+    def __init__(self, plan: Plan, arrays: Mapping[str, HostArray], rows: int | None = None):
         self.plan = plan
         self.arrays = dict(arrays)  # kept alive: the tables hold their addresses
-        self.arrays["work"] = memory.aligned(plan.work_bytes)
         self.arrays["held"] = memory.aligned(plan.held_bytes)
         self._compiler = compiler()  # its code is what `replay` and the tables point to
         self._lanes = 0
         self._once: Any = None  # the arguments of one step, where it is one call
+        self.rows = rows
+        self._resizable = rows is not None and rows <= plan.together
+        self._calls = plan.calls if rows is None or self._resizable else [sized(call, rows) for call in plan.calls]
+        self._reserve(rows)
+
+    def _reserve(self, rows: int | None) -> None:
+        """Have a work buffer for as many rows."""
+        self._room, self._blocks = rows, None if rows is None else self.plan.layout.starts(rows)
+        self.arrays["work"] = memory.aligned(self.plan.work_bytes if self._blocks is None else self._blocks[-1])
+        self._lanes = 0  # what is written down holds addresses in the old one
+
+    def resize(self, rows: int) -> None:
+        """Take so many rows from now on, at most `plan.together`."""
+        if self._room is None or rows == self.rows:
+            return
+        self.rows = rows
+        if rows > self._room:
+            self._reserve(min(max(rows, 2 * self._room), self.plan.together))
+        elif self._lanes:
+            for name, distance in self._moved.items():
+                self._constants[self._uses(name)] += distance
+            self._moved.clear()
+            np.multiply(self._slopes, rows, out=self._words)
+            self._words += self._constants
 
     def _prepare(self, lanes: int) -> None:
         """Write the calls down for a number of threads."""
         functions = {"replay": team.code(llvm.get_process_triple()), "work": ""}  # two functions, one text
-        made = [self._call(call, lanes, functions) for call in self.plan.calls]
+        made = [self._call(*calls, lanes, functions) for calls in zip(self.plan.calls, self._calls, strict=True)]
         addresses = self._compiler.addresses(functions)
         self._replay, self._work, self._lanes = _RUN(addresses["replay"]), addresses["work"], lanes
-        self._tables = [[np.asarray(table, dtype=np.int64) for table, _ in parts] for _, parts in made]
+        self._write([word for _, parts in made for table, _ in parts for word in table])
+        self._tables: list[list[int]] = []  # where in the words those of each call begin
         entries: list[list[int] | None] = []
-        for (name, parts), tables in zip(made, self._tables, strict=True):
-            words = [[addresses[name], address(t), shift, 0] for t, (_, shift) in zip(tables, parts, strict=True)]
-            if words:
-                words[0][3] = len(words) - 1
-            entries.append([word for entry in words for word in entry] or None)
+        start, first = 0, address(self._words)
+        for name, parts in made:
+            starts: list[int] = []
+            entry: list[int] = []
+            for table, shift in parts:
+                entry += [addresses[name], first + 8 * start, shift, 0 if starts else len(parts) - 1]
+                starts.append(start)
+                start += len(table)
+            self._tables.append(starts)
+            entries.append(entry or None)
         self._team = team.team(lanes, self._work, self._compiler) if any(len(t) > 1 for t in self._tables) else None
         self._segments = list(self._grouped(entries))
-        self._found: dict[str, list[tuple[HostArray, int]]] = {}
+        self._found: dict[str, list[int]] = {}
         self._starts: dict[str, int] = {}
 
+    def _write(self, words: Sequence[int]) -> None:
+        """The tables of all calls, one after another; where the program is resizable, as a function of the rows."""
+        self._words = np.asarray(words, dtype=np.int64)
+        self._moved: dict[str, int] = {}  # how far inputs have moved since the constants were written down
+        if self._resizable:
+            self._slopes = np.asarray([factor(word) for word in words], dtype=np.int64)
+            self._constants = self._words - self._slopes * self.plan.rows
+            self._words = self._constants + self._slopes * self.rows
+
     def bind(self, name: str, array: HostArray) -> None:
-        """Put another array of the same shape and dtype in the place of the input `name`."""
+        """Put another array of the same dtype, and columns, in the place of the input `name`."""
         if self._lanes:  # else nothing is written down yet
             old, new = self._starts.get(name) or address(self.arrays[name]), address(array)
-            for table, position in self._uses(name):
-                table[position] += new - old
+            for i in self._uses(name):
+                self._words[i] += new - old
+            if self._resizable:
+                self._moved[name] = self._moved.get(name, 0) + new - old
             self._starts[name] = new
         self.arrays[name] = array
 
@@ -192,14 +271,14 @@ class Program:
             self._starts.setdefault(name, address(self.arrays[name]))
         del self.arrays[name]
 
-    def _uses(self, name: str) -> list[tuple[HostArray, int]]:
+    def _uses(self, name: str) -> list[int]:
         """Where the tables hold addresses within the input `name`."""
         if name not in self._found:
             self._found[name] = [
-                (table, i)
-                for tables, call in zip(self._tables, self.plan.calls, strict=True)
+                start + i
+                for starts, call in zip(self._tables, self.plan.calls, strict=True)
                 for i, place in self._places(call)
-                for table in tables
+                for start in starts
                 if place.buffer == name
             ]
         return self._found[name]
@@ -214,21 +293,22 @@ class Program:
         return [(6, call.a), (8, call.b), (10, call.out)]
 
     def _call(
-        self, call: Kernel | Product | Copy, lanes: int, functions: dict[str, str]
+        self, planned: Kernel | Product | Copy, call: Kernel | Product | Copy, lanes: int, functions: dict[str, str]
     ) -> tuple[str, list[tuple[list[int], int]]]:
         """The name of the function that does a call, and for each share its table of arguments and shift of the list.
 
-        There are none where NumPy does the call.
+        There are none where NumPy does the call. The call is given as it is planned, and for the present rows.
         """
         if isinstance(call, Copy):
             name, functions["copy"] = _copy_code()
             return name, [([self._address(call.target), self._address(call.source), call.size], 0)]
         if isinstance(call, Kernel):
-            code = emit(call)
+            assert isinstance(planned, Kernel)
+            code = emit(planned)
             functions[code.name] = code.text
             numbers = [self.plan.scalars.index(s) for s in code.scalars]
             parts = []
-            for share in team.shares(call, lanes):
+            for share in team.shares(call, lanes, code):
                 places = [self._address(place) + s for place, s in zip(code.places, share.shifts, strict=True)]
                 parts.append(([share.rows, share.columns, call.columns, *places, *numbers], share.list_shift))
             return code.name, parts
@@ -252,7 +332,7 @@ class Program:
         """Runs of calls in machine code and their number, with the products between them that NumPy does."""
         run: list[int] = []
         count = 0
-        for entry, call in zip(entries, self.plan.calls, strict=True):
+        for entry, call in zip(entries, self._calls, strict=True):
             if entry is not None:
                 run += entry
                 count += 1
@@ -266,17 +346,24 @@ class Program:
             yield np.asarray(run, dtype=np.int64), count
 
     def _address(self, place: Place) -> int:
-        return address(self.arrays[place.buffer]) + place.offset
+        return address(self.arrays[place.buffer]) + self._offset(place)
+
+    def _offset(self, place: Place) -> int:
+        if place.buffer != "work" or self._blocks is None:
+            return place.offset
+        return self.plan.layout.moved(place.offset, self._blocks)
 
     def _product(self, call: Product) -> None:
         """A product through NumPy, of the arrays that are bound now."""
+        if self._resizable and self.rows is not None:
+            call = sized(call, self.rows)
         a = self._view(call.a, call.dtype, (call.k, call.m) if call.transpose_a else (call.m, call.k))
         b = self._view(call.b, call.dtype, (call.n, call.k) if call.transpose_b else (call.k, call.n))
         out = self._view(call.out, call.dtype, (call.m, call.n))
         np.matmul(a.T if call.transpose_a else a, b.T if call.transpose_b else b, out=out)
 
     def _view(self, place: Place, dtype: str, shape: tuple[int, int]) -> HostArray:
-        return memory.view(self.arrays[place.buffer], place.offset, dtype, shape)
+        return memory.view(self.arrays[place.buffer], self._offset(place), dtype, shape)
 
     def once(self) -> None:
         """One step of a plan that has neither scalars nor a list of rows, in this thread and those of the BLAS."""

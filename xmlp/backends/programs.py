@@ -1,10 +1,102 @@
-"""Programs that are kept for the next time, by what they were made for."""
+"""Plans and programs that are kept for the next time, by what they were made for; of each kind so many and no more."""
 
-from collections.abc import Iterator
-from typing import Any
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from xmlp.backends.base import Backend
+from xmlp.graph.plan import Plan
 
 MOST_BYTES = 1 << 26  # that programs hold together; the two latest stay whatever they hold
 MOST = 16
+MOST_PLANS = 64
+
+Value = TypeVar("Value")
+
+
+class Recent(Generic[Value]):
+    """The latest values by key, `most` of them; any number of threads may use it."""
+
+    def __init__(self, most: int):
+        self._most, self._lock = most, threading.Lock()
+        self._kept: dict[Hashable, Value] = {}
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, key: Hashable) -> Value:
+        return self._kept[key]
+
+    def get(self, key: Hashable) -> Value | None:
+        return self._kept.get(key)
+
+    def items(self) -> list[tuple[Hashable, Value]]:
+        """All of them, the latest first."""
+        with self._lock:
+            return list(reversed(self._kept.items()))
+
+    def values(self) -> list[Value]:
+        return [value for _, value in self.items()]
+
+    def add(self, key: Hashable, value: Value) -> Value:
+        """Keep a value, unless there is one under this key; returns the one that is kept."""
+        with self._lock:
+            value = self._kept.setdefault(key, value)
+            while len(self._kept) > self._most:
+                del self._kept[next(iter(self._kept))]
+        return value
+
+    def clear(self) -> None:
+        with self._lock:
+            self._kept.clear()
+
+
+class Plans:
+    """The plans of one function for batches of many shapes: as few as may be where a plan serves any number of rows.
+
+    Parameters
+    ----------
+    backend : Backend
+    shared : bool
+        Whether the steps of programs may be shared among threads.
+    """
+
+    def __init__(self, backend: Backend, shared: bool):
+        self._backend, self._shared = backend, shared
+        self._any_rows = backend.serves_any_rows()
+        self._exact: Recent[tuple[Plan | None]] = Recent(MOST_PLANS)  # by shapes
+        self._general: Recent[Plan] = Recent(MOST_PLANS)  # by the rows that each was made for, and kind
+
+    def values(self) -> list[Plan | None]:
+        """The different plans that are kept, with None where there could be none."""
+        kept = [*self._general.values(), *(plan for (plan,) in self._exact.values())]
+        return list({id(plan): plan for plan in kept}.values())
+
+    def find(self, rows: int, arrays: tuple[Any, ...], make: Callable[..., Plan | None], *others: Any) -> Plan | None:
+        """The plan for arrays of so many rows, `make(arrays, *others)` where there is none yet.
+
+        It is None if there can be none, as arrays are that are not there.
+        """
+        shapes = tuple([None if a is None else (a.shape, a.dtype.char) for a in arrays])
+        found = self._exact.get(shapes)
+        if found is None:
+            made = partial(make, arrays, *others)
+            plan = self._of_any_rows(rows, shapes, made) if self._any_rows else made()
+            found = self._exact.add(shapes, (plan,))
+        return found[0]
+
+    def _of_any_rows(self, rows: int, shapes: tuple[Any, ...], make: Callable[[], Plan | None]) -> Plan | None:
+        """A plan that was made for another number of rows, or a new one."""
+        kind = tuple(None if found is None else (found[0][1:], found[1]) for found in shapes)
+        for (_, its), known in self._general.items():  # type: ignore[misc]
+            if its == kind and known.serves(rows):
+                return known
+        plan = make()
+        if plan is not None and plan.serves(rows):
+            plan.together = self._backend.rows_together(plan, self._shared)
+            self._general.add((rows, kind), plan)
+        return plan
 
 
 class Programs:
@@ -31,7 +123,7 @@ class Programs:
         return (program for program, _ in self._kept.values())
 
     def add(self, key: Any, program: Any) -> None:
-        size = 0 if program is None else program.plan.work_bytes + program.plan.held_bytes
+        size = 0 if program is None else sum(program.arrays[name].nbytes for name in ("work", "held"))
         self._kept[key] = program, size
         self._bytes += size
         while len(self._kept) > 2 and (self._bytes > MOST_BYTES or len(self._kept) > MOST):

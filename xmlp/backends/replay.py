@@ -52,6 +52,9 @@ class Program:
             if any(place.buffer == name for place in _places(call)):
                 self._made[i] = []
 
+    def resize(self, rows: int) -> None:
+        """A program of array operations serves the rows that it was made for."""
+
     def once(self) -> None:
         """One step of a plan that has neither scalars nor a list of rows."""
         self.run(np.zeros((1, 0)), None, 0)

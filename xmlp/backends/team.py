@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xmlp.graph.llvm import emit
+from xmlp.graph.llvm import Emitted, emit
 from xmlp.graph.plan import ITEM, REDUCTIONS, Kernel, Product
 from xmlp.once import Lock
 
@@ -33,15 +33,27 @@ class Share(NamedTuple):
     list_shift: int = 0  # rows
 
 
-def shares(call: Any, lanes: int) -> list[Share]:
-    """The parts of a call, as equal as may be; one if the call is too small or cannot be cut."""
-    if lanes > 1 and isinstance(call, Product) and call.flops >= _FLOPS:
-        return _of_product(call, lanes)
-    if lanes > 1 and isinstance(call, Kernel) and call.bytes >= _BYTES:
-        return _of_kernel(call, lanes)
+def worth_sharing(call: Any) -> bool:
+    """Whether a call is large enough to be cut."""
     if isinstance(call, Product):
-        return [Share(call.m, call.n, (0, 0, 0))]
-    return [Share(call.rows, call.columns, (0,) * len(emit(call).places))] if isinstance(call, Kernel) else []
+        return call.flops >= _FLOPS
+    return isinstance(call, Kernel) and call.bytes >= _BYTES
+
+
+def shares(call: Any, lanes: int, code: Emitted | None = None) -> list[Share]:
+    """The parts of a call, as equal as may be; one if the call is too small or cannot be cut.
+
+    The code of a kernel is that of `emit`, unless it is given: it does not depend on the kernel's rows and columns.
+    """
+    if isinstance(call, Product):
+        cut = lanes > 1 and worth_sharing(call)
+        return _of_product(call, lanes) if cut else [Share(call.m, call.n, (0, 0, 0))]
+    if not isinstance(call, Kernel):
+        return []
+    code = code or emit(call)
+    if lanes > 1 and worth_sharing(call):
+        return _of_kernel(call, lanes, code)
+    return [Share(call.rows, call.columns, (0,) * len(code.places))]
 
 
 def _cuts(size: int, lanes: int, step: int) -> list[tuple[int, int]]:
@@ -61,9 +73,8 @@ def _of_product(call: Product, lanes: int) -> list[Share]:
     return [Share(call.m, columns, (0, b * of_b, b * item)) for b, columns in _cuts(call.n, lanes, 16)]
 
 
-def _of_kernel(kernel: Kernel, lanes: int) -> list[Share]:
+def _of_kernel(kernel: Kernel, lanes: int, code: Emitted) -> list[Share]:
     """Rows, or columns where there are more, as of the product before; whole where the parts would meet in a sum."""
-    code = emit(kernel)
     whole = [Share(kernel.rows, kernel.columns, (0,) * len(code.places))]
     sums = {node.attr for node in kernel.nodes if node.op in REDUCTIONS}
     patterns = {operand.pattern for operand in kernel.operands}

@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from xmlp.graph.plan import ITEM, REDUCTIONS, Kernel, Operand, Place, base, level, phases
 from xmlp.graph.tensor import FLOATS, PlanError, TensorNode, matrix
@@ -91,9 +92,15 @@ class Emitted:
     numbered: bool
 
 
+_emitted: WeakKeyDictionary[Kernel, Emitted] = WeakKeyDictionary()
+
+
 def emit(kernel: Kernel) -> Emitted:
     """The code of a kernel; kernels of one structure have the same name and text."""
-    return _Emitter(kernel).emit()
+    found = _emitted.get(kernel)
+    if found is None:
+        found = _emitted[kernel] = _Emitter(kernel).emit()
+    return found
 
 
 _ARITHMETIC = {

@@ -9,10 +9,11 @@ the place of the old one where nobody reads that any more.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
 
 from xmlp.graph.node import OPS
+from xmlp.graph.rows import Block, Layout, Validity, at, factor
 from xmlp.graph.tensor import PlanError, TensorNode, matrix
 
 ITEM = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}
@@ -40,7 +41,7 @@ class Operand(NamedTuple):
     pattern: str
 
 
-@dataclass
+@dataclass(eq=False)
 class Kernel:
     """One pass over `rows` x `columns`: elementwise nodes, the operands they load, what is stored and reduced."""
 
@@ -58,7 +59,7 @@ class Kernel:
     @property
     def flops(self) -> int:
         per_element = sum(n.op in OPS or n.op in REDUCTIONS for n in self.nodes)
-        return per_element * self.rows * self.columns
+        return per_element * int(self.rows) * int(self.columns)
 
     @property
     def bytes(self) -> int:
@@ -76,7 +77,8 @@ class Kernel:
 
 
 def _touched(operand: Operand, kernel: Kernel) -> int:
-    count = {"full": kernel.rows * kernel.columns, "taken": kernel.rows * kernel.columns, "row": kernel.columns}
+    size = int(kernel.rows) * int(kernel.columns)
+    count = {"full": size, "taken": size, "row": kernel.columns}
     count |= {"column": kernel.rows, "taken row": kernel.columns, "one": 1, "scratch": 0}
     return count[operand.pattern] * ITEM[operand.node.dtype]
 
@@ -98,11 +100,12 @@ class Product:
 
     @property
     def flops(self) -> int:
-        return 2 * self.m * self.n * self.k
+        return 2 * int(self.m) * int(self.n) * int(self.k)
 
     @property
     def bytes(self) -> int:
-        return ITEM[self.dtype] * (self.m * self.k + self.k * self.n + self.m * self.n)
+        m, n, k = int(self.m), int(self.n), int(self.k)
+        return ITEM[self.dtype] * (m * k + k * n + m * n)
 
     @property
     def title(self) -> str:
@@ -137,12 +140,32 @@ class Copy:
 
 @dataclass
 class Plan:
-    """The calls of a step in order, and how large a work buffer they share."""
+    """The calls of a step in order, and how large a work buffer they share.
+
+    Where `rows` is given, the plan was made for so many, and `validity` says which other numbers it serves as well:
+    sizes that depend on it are of type `Extent`, and `layout` tells where the work buffer's parts lie.
+    """
 
     calls: list[Any]  # of Kernel, Product, Copy, or what a backend makes of them
     work_bytes: int
     held_bytes: int
     scalars: tuple[str, ...]
+    rows: int | None = None
+    layout: Layout = Layout((), 0)
+    validity: Validity | None = None
+    together: int = 0  # up to how many rows one program serves all numbers, see `Backend.rows_together`
+
+    def serves(self, rows: int) -> bool:
+        """Whether this is the plan for so many rows as well, and not only for those that it was made for."""
+        if self.rows is None or self.validity is None:
+            return False
+        return self.validity.holds(rows) and self.validity.holds(self.rows)
+
+    def sizes(self, rows: int) -> dict[str, float]:
+        """The values of those scalars that follow from the number of rows."""
+        if self.validity is None:
+            return {}
+        return {name: value(rows) for name, value in self.validity.sizes.items() if name in self.scalars}
 
     @property
     def launches(self) -> int:
@@ -192,9 +215,25 @@ def is_elementwise(node: TensorNode) -> bool:
     return node.op in OPS or node.op in ("astype", "full", "take")
 
 
-def plan(outputs: Sequence[tuple[str, TensorNode]]) -> Plan:
-    """Plan the computation of `outputs`, each given with the name of the input whose place it takes."""
-    return _Planner(outputs).plan()
+Call = TypeVar("Call", Kernel, Product, Copy)
+
+
+def sized(call: Call, rows: int) -> Call:
+    """A call of a plan for any number of rows, for one of them."""
+    names = {Kernel: ("rows", "columns"), Product: ("m", "n", "k"), Copy: ("size",)}[type(call)]
+    return replace(call, **{name: at(getattr(call, name), rows) for name in names})
+
+
+def plan(outputs: Sequence[tuple[str, TensorNode]], rows: int | None = None, validity: Validity | None = None) -> Plan:
+    """Plan the computation of `outputs`, each given with the name of the input whose place it takes.
+
+    In a trace for any number of rows, `rows` is the one that stands for all, and `validity` that of the tracer.
+    """
+    planner = _Planner(outputs)
+    made = planner.plan()
+    if rows is None:
+        return made
+    return replace(made, rows=rows, layout=Layout(tuple(planner.blocks.values()), rows), validity=validity)
 
 
 class _Planner:
@@ -209,6 +248,7 @@ class _Planner:
         self.stored: dict[TensorNode, None] = {}  # bases that memory must hold, in order
         self.place: dict[TensorNode, Place] = {}
         self.copies: list[tuple[Copy, TensorNode]] = []
+        self.blocks: dict[int, Block] = {}  # of the work buffer, by their offsets
         self.held = 0
 
     # --- which call each node belongs to ----------------------------------------------------------------------------
@@ -357,7 +397,8 @@ class _Planner:
             for stage in range(now, made):
                 free_list += expiring.pop(stage, [])
             now = max(now, made)
-            size = -(-max(node.size, 1) * ITEM.get(node.dtype, 8) // 64) * 64
+            nbytes = max(node.size, 1) * ITEM.get(node.dtype, 8)
+            size = -(-nbytes // 64) * 64
             fitting = [entry for entry in free_list if size <= entry[0] <= 2 * size]
             if fitting:
                 entry = min(fitting)
@@ -365,8 +406,15 @@ class _Planner:
             else:
                 entry, top = (size, top), top + size
             self.place[node] = Place("work", entry[1])
+            self._widen(entry[1], nbytes)
             expiring[max(self._last_read(node), made)].append(entry)
         return top
+
+    def _widen(self, offset: int, nbytes: int) -> None:
+        """Have the block of the work buffer that begins at `offset` hold so many bytes, whatever the number of rows."""
+        fixed, per_row = self.blocks.get(offset, Block(0, 0))
+        own = factor(nbytes)
+        self.blocks[offset] = Block(fixed, max(per_row, own)) if own else Block(max(fixed, nbytes), per_row)
 
     def _made(self, node: TensorNode) -> int:
         if node.op == "concat":
@@ -523,6 +571,7 @@ class _Planner:
             later = any(node in arguments(n) and phase[n] > phase[node] for n in kernel.nodes)
             if later and node not in kernel.stores and level(node, kernel) == 2 and node.op not in REDUCTIONS:
                 kernel.stores[node] = Operand(node, Place("work", top), "scratch")
+                self._widen(top, kernel.columns * ITEM[node.dtype])
                 top += -(-kernel.columns * ITEM[node.dtype] // 64) * 64
         return top
 

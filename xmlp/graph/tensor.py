@@ -9,6 +9,7 @@ from math import prod
 from typing import Any, NoReturn
 
 from xmlp.graph.node import OPS
+from xmlp.graph.rows import Extent, Size, Validity, factor
 from xmlp.graph.symbol import Symbol
 
 Shape = tuple[int, ...]
@@ -47,10 +48,24 @@ class TensorNode:
 
 
 class Tracer:
-    """Makes the nodes of one trace."""
+    """Makes the nodes of one trace, and notes for which numbers of rows it holds."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], TensorNode] = {}
+        self._validity = Validity()
+
+    @property
+    def validity(self) -> Validity:
+        """For which numbers of rows the trace holds, if it was made of inputs whose shapes have an `Extent`."""
+        tables = {id(node.args[0]) for node in self._known.values() if node.op == "take"}  # of any length
+        for node in self._known.values():
+            if id(node) not in tables:
+                self._validity.dimensions((*node.shape, node.size))
+        return self._validity
+
+    def lengths(self, shape: Shape) -> tuple[Any, ...]:
+        """A shape as whoever reads it sees it."""
+        return tuple(Size.of(self._validity, n) for n in shape)
 
     def node(self, op: str, args: Sequence[TensorNode], attr: Any, shape: Shape, dtype: str) -> TensorNode:
         label = attr.hex() if isinstance(attr, float) else attr
@@ -70,6 +85,9 @@ class Tracer:
     def lift(self, value: Any) -> TensorNode:
         if isinstance(value, Tensor):
             return value.node
+        if isinstance(value, Size):  # known before the step, like a scalar of the optimizer
+            self._validity.sizes[value.text] = value.at
+            return self.node("scalar", (), value.text, (), "int32" if isinstance(value.value, int) else "float")
         if isinstance(value, bool):
             return self.node("const", (), value, (), "bool")
         if isinstance(value, int):
@@ -120,7 +138,7 @@ class Tensor(Symbol):
 
     @property
     def shape(self) -> Shape:
-        return self.node.shape
+        return self.tracer.lengths(self.node.shape)
 
     @property
     def ndim(self) -> int:
@@ -139,9 +157,12 @@ class Tensor(Symbol):
     def __getitem__(self, key: Any) -> "Tensor":
         if not isinstance(key, slice) or self.ndim != 1 or key.step not in (None, 1):
             raise PlanError("a traced step slices vectors only")
-        start, stop, _ = key.indices(self.shape[0])
+        (size,) = self.node.shape
+        if isinstance(size, Extent) and (key.start, key.stop) != (None, None):
+            raise PlanError("a slice of as many elements as there are rows is planned for each number")
+        start, stop, _ = key.indices(size)
         node = self.tracer.node("slice", (self.node,), (start, stop), (stop - start,), self.dtype)
-        return self if (start, stop) == (0, self.shape[0]) else Tensor(self.tracer, node)
+        return self if (start, stop) == (0, size) else Tensor(self.tracer, node)
 
     def _refuse(self, *_: object) -> NoReturn:
         raise PlanError("a traced step cannot read a value out of its data")
@@ -174,10 +195,10 @@ class TensorNamespace:
         return (dtype in FLOATS) if kind == "real floating" else dtype == kind
 
     def astype(self, x: Tensor, dtype: str, /) -> Tensor:
-        return x if x.dtype == dtype else x.made("astype", x.shape, dtype=dtype)
+        return x if x.dtype == dtype else x.made("astype", x.node.shape, dtype=dtype)
 
     def full_like(self, x: Tensor, value: Any, *, dtype: str | None = None) -> Tensor:
-        return Tensor(x.tracer, x.tracer.node("full", (), float(value), x.shape, dtype or x.dtype))
+        return Tensor(x.tracer, x.tracer.node("full", (), float(value), x.node.shape, dtype or x.dtype))
 
     def zeros_like(self, x: Tensor) -> Tensor:
         return self.full_like(x, 0.0)
@@ -186,32 +207,34 @@ class TensorNamespace:
         return x.tracer.elementwise("multiply", x, x)
 
     def reshape(self, x: Tensor, shape: Shape, /) -> Tensor:
-        sizes = list(shape)
+        sizes, size = [_extent(n) for n in shape], x.node.size
         if -1 in sizes:
-            sizes[sizes.index(-1)] = x.node.size // max(prod(n for n in sizes if n != -1), 1)
-        if prod(sizes) != x.node.size:
+            sizes[sizes.index(-1)] = size // max(prod(n for n in sizes if n != -1), 1)
+        if prod(sizes) != size or factor(prod(sizes)) != factor(size):
             raise PlanError(f"reshape of {x.node} to {shape}")
-        return x if tuple(sizes) == x.shape else x.made("reshape", tuple(sizes))
+        return x if tuple(sizes) == x.node.shape else x.made("reshape", tuple(sizes))
 
     def expand_dims(self, x: Tensor, /, *, axis: int) -> Tensor:
         if x.ndim != 1 or axis not in (-1, 1):
             raise PlanError("expand_dims of other than a vector's last axis")
-        return self.reshape(x, (*x.shape, 1))
+        return self.reshape(x, (*x.node.shape, 1))
 
     def matrix_transpose(self, x: Tensor, /) -> Tensor:
-        rows, columns = x.shape
+        rows, columns = x.node.shape
         return x.made("transpose", (columns, rows))
 
     def take(self, x: Tensor, rows: Tensor, /, *, axis: int) -> Tensor:
         if axis != 0 or rows.ndim != 1:
             raise PlanError("take of other than rows")
-        node = x.tracer.node("take", (x.node, rows.node), None, (*rows.shape, *x.shape[1:]), x.dtype)
+        node = x.tracer.node("take", (x.node, rows.node), None, (*rows.node.shape, *x.node.shape[1:]), x.dtype)
         return Tensor(x.tracer, node)
 
     def concat(self, arrays: Sequence[Tensor], /) -> Tensor:
         if any(a.ndim != 1 for a in arrays):
             raise PlanError("concat of other than vectors")
         nodes = [a.node for a in arrays]
+        if len(nodes) > 1 and any(factor(n.size) for n in nodes):
+            raise PlanError("a concatenation whose length depends on the number of rows is planned for each number")
         node = arrays[0].tracer.node("concat", nodes, None, (sum(n.size for n in nodes),), arrays[0].dtype)
         return arrays[0] if len(arrays) == 1 else Tensor(arrays[0].tracer, node)
 
@@ -223,7 +246,7 @@ class TensorNamespace:
 
     def _reduced(self, op: str, x: Tensor, axis: int | None, keepdims: Flag) -> Tensor:
         """A reduction over everything, along the rows (the last axis) or over the rows; a matrix, then reshaped."""
-        rows, columns = matrix(x.shape)
+        rows, columns = matrix(x.node.shape)
         kind = "all" if axis is None or x.ndim < 2 else "row" if axis % x.ndim == 1 else "column"
         if x.dtype not in FLOATS or (op == "max" and kind != "row"):
             raise PlanError(f"{op} of {x.node} ({kind})")
@@ -234,6 +257,11 @@ class TensorNamespace:
 
 
 XP = TensorNamespace()
+
+
+def _extent(n: "int | Size") -> int:
+    """A length that whoever is traced has given."""
+    return n.extent() if isinstance(n, Size) else n
 
 
 class TracingBackend:
@@ -249,7 +277,7 @@ class TracingBackend:
         return formula.evaluate(XP, *arrays, **scalars)
 
     def index(self, n: int) -> Tensor:
-        return Tensor(self.tracer, self.tracer.node("index", (), None, (n,), "int32"))
+        return Tensor(self.tracer, self.tracer.node("index", (), None, (_extent(n),), "int32"))
 
 
 def matrix(shape: Shape) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The step as a plan: traced once per shape, replayed by the backend on arrays in place."""
+"""The step as a plan: traced once for any number of rows, replayed by the backend on arrays in place."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xmlp.backends.programs import Programs
+from xmlp.backends.programs import Plans, Programs
 from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.graph.plan import Plan, plan
+from xmlp.graph.rows import Extent
 from xmlp.graph.tensor import Tensor, Tracer, TracingBackend
 from xmlp.training.step import Batch, Runner, State, Step, full
 
@@ -18,12 +19,22 @@ _DATA = ("x", "y", "weights")
 
 
 def trace(step: Step, state: State, batch: Batch) -> Plan:
-    """The plan of a step for arrays of these shapes."""
+    """The plan of a step for arrays of these shapes; for any number of rows, if it can be had."""
+    rows = batch.size
+    try:
+        return _traced(step, state, batch, Extent(rows, 1))
+    except Exception:  # something in the step asks for more of its number of rows than can be told
+        return _traced(step, state, batch, rows)
+
+
+def _traced(step: Step, state: State, batch: Batch, rows: int) -> Plan:
+    """The plan for arrays of these shapes, with `rows` for the number of rows of the batch."""
     tracer = Tracer()
     network = step.network.on(TracingBackend(tracer, step.network.backend.dtype))
 
-    def symbol(name: str, array: Array) -> Tensor:
-        return tracer.input(name, tuple(array.shape), str(array.dtype).rpartition(".")[2])
+    def symbol(name: str, array: Array, of_batch: bool = False) -> Tensor:
+        shape = (rows, *array.shape[1:]) if of_batch else tuple(array.shape)
+        return tracer.input(name, shape, str(array.dtype).rpartition(".")[2])
 
     names = state_names(state)
     symbols = State(
@@ -33,7 +44,8 @@ def trace(step: Step, state: State, batch: Batch) -> Plan:
         tuple(symbol(f"sum.{i}", a) for i, a in enumerate(state.sums)),
     )
     fields = ("x", "y", "weights", "rows")
-    data = Batch(*(None if a is None else symbol(n, a) for n, a in zip(fields, batch, strict=True)))
+    own = fields if batch.rows is None else ("rows",)  # the others are tables of any length, of which rows are taken
+    data = Batch(*(None if a is None else symbol(n, a, n in own) for n, a in zip(fields, batch, strict=True)))
     scalars = [
         {name: tracer.scalar(f"{i}.{name}", "float") for name in values}
         for i, values in enumerate(step.scalars(1.0, 1))
@@ -42,7 +54,8 @@ def trace(step: Step, state: State, batch: Batch) -> Plan:
     new = replace(step, network=network)(symbols, data, scalars, keys)  # type: ignore[arg-type]
     outputs = [new.theta, *(new.slots[n] for n in state.slots), new.stats, *new.sums]
     wanted = [(name, out.node) for name, out in zip(names, outputs, strict=True) if out.shape != (0,)]
-    return step.network.backend.lower(plan(wanted))
+    general = (int(rows), tracer.validity) if isinstance(rows, Extent) else ()
+    return step.network.backend.lower(plan(wanted, *general))
 
 
 def state_names(state: State) -> list[str]:
@@ -62,7 +75,8 @@ class PlannedRunner(Runner):
         super().__init__(step)
         self._backend = step.network.backend
         self._required = required
-        self._plans: dict[Any, Plan | None] = {}
+        self._plans = Plans(self._backend, shared=True)
+        self._sizes: tuple[Plan | None, int, dict[str, float]] = (None, 0, {})  # of the latest plan and number of rows
         self._programs = Programs()
 
     def run(
@@ -70,18 +84,19 @@ class PlannedRunner(Runner):
     ) -> State:
         batch = data._replace(rows=None if order is None else order[:size])
         arrays = [*state_arrays(state), data.x, data.y, data.weights]
-        plan = self._plan(state, batch)
+        rows = batch.size
+        plan = self._plans.find(rows, batch, self._plan, state)
         if plan is None or not all(a is None or a.flags.c_contiguous for a in arrays):
             return super().run(state, data, order, size, rates, first, seed)
         start = time.perf_counter()
         try:
-            program = self._program(plan, state, arrays)
+            program = self._program(plan, state, arrays, rows)
         except self._backend.out_of_memory as error:
             raise self._full(plan, state, batch) from error
         sums = [program.arrays[f"sum.{i}"] for i in range(len(state.sums))]
         for mine, given in zip(sums, state.sums, strict=True):
             mine[...] = given
-        program.run(self._table(plan, rates, first, seed), order, 0 if order is None else size)
+        program.run(self._table(plan, rows, rates, first, seed), order, 0 if order is None else size)
         self._pace((time.perf_counter() - start) / len(rates))
         return state._replace(sums=tuple(self._backend.copy(s) for s in sums))
 
@@ -89,7 +104,7 @@ class PlannedRunner(Runner):
         """What the step needs, and the largest batch, halved again and again, that would fit."""
         self._programs.clear()
         self._backend.release()
-        free, rows = self._backend.free_bytes(), (batch.x if batch.rows is None else batch.rows).shape[0]
+        free, rows = self._backend.free_bytes(), batch.size
         size, needed = rows, _bytes(made)
         while size > 1 and _bytes(made) > free:
             size //= 2
@@ -105,27 +120,27 @@ class PlannedRunner(Runner):
         """Chunks of some 20 ms: long enough that their cost does not count, short enough to stop soon."""
         self.chunk = int(min(max(0.02 / max(seconds, 1e-6), 1), 4 * self.chunk, 1024))
 
-    def _plan(self, state: State, batch: Batch) -> Plan | None:
+    def _plan(self, batch: Batch, state: State) -> Plan | None:
         """The plan for these shapes, None if the step cannot be planned."""
-        key = tuple(None if a is None else (a.shape, a.dtype.str) for a in batch)
-        if key not in self._plans:
-            try:
-                self._plans[key] = trace(self.step, state, batch)
-            except Exception as error:  # whatever a user's layer or loss may raise of a symbol; plainly it may work
-                if self._required:
-                    raise BackendError(f"planned=True: {error}") from error
-                self._plans[key] = None
-        return self._plans[key]
+        try:
+            return trace(self.step, state, batch)
+        except Exception as error:  # whatever a user's layer or loss may raise of a symbol; plainly it may work
+            if self._required:
+                raise BackendError(f"planned=True: {error}") from error
+            return None
 
-    def _program(self, plan: Plan, state: State, arrays: Sequence[Array]) -> Any:
+    def _program(self, plan: Plan, state: State, arrays: Sequence[Array], rows: int) -> Any:
         """The plan bound to these arrays. The sums are its own: they change with every epoch."""
         names = self._names(state)
         mine = [a for n, a in zip(names, arrays, strict=True) if n in ("theta", "stats") or n[:5] == "slot."]
-        key = (id(plan), *map(self._backend.address, mine))
+        key = (id(plan), None if rows <= plan.together else rows, *map(self._backend.address, mine))
         if key not in self._programs:
             own = {n: self._backend.copy(a) if n.startswith("sum.") else a for n, a in zip(names, arrays, strict=True)}
-            self._programs.add(key, self._backend.program(plan, {n: a for n, a in own.items() if a is not None}))
+            given = {n: a for n, a in own.items() if a is not None}
+            self._programs.add(key, self._backend.program(plan, given, rows if plan.serves(rows) else None))
         program = self._programs[key]
+        if rows <= plan.together:
+            program.resize(rows)
         given = dict(zip(names, arrays, strict=True))
         for name in _DATA:
             bound = name in program.arrays and program.arrays[name] is given[name]
@@ -143,11 +158,15 @@ class PlannedRunner(Runner):
     def _names(state: State) -> list[str]:
         return [*state_names(state), "x", "y", "weights"]
 
-    def _table(self, plan: Plan, rates: Sequence[float], first: int, seed: int) -> Array:
+    def _table(self, plan: Plan, rows: int, rates: Sequence[float], first: int, seed: int) -> Array:
         """The scalars of each step (steps, scalars) in the order of the plan."""
         steps = len(rates)
         table = np.empty((steps, len(plan.scalars)))
         columns = {name: table[:, i] for i, name in enumerate(plan.scalars)}
+        if self._sizes[0] is not plan or self._sizes[1] != rows:
+            self._sizes = plan, rows, plan.sizes(rows)
+        for name, value in self._sizes[2].items():
+            columns[name][:] = value
         for name, values in self._scalar_columns(np.asarray(rates), np.arange(first + 1.0, first + steps + 1.0)):
             if name in columns:
                 columns[name][:] = values

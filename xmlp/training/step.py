@@ -38,6 +38,12 @@ class Batch(NamedTuple):
     weights: Array | None
     rows: Array | None
 
+    @property
+    def size(self) -> int:
+        """The number of rows of the step."""
+        size: int = (self.x if self.rows is None else self.rows).shape[0]
+        return size
+
 
 @elementwise
 def penalty(xp, theta, *, l1, l2):  # type: ignore[no-untyped-def]

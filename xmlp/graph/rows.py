@@ -1,0 +1,231 @@
+"""Traces and plans for any number of rows.
+
+While a step is traced, the number of rows is a `Size` to whoever reads a shape: it can be calculated with and compared,
+and notes what was done. In the shapes of nodes it is an `Extent`, an int that knows how many times the number of rows
+it is; so the planner sees the numbers of one example. What is found holds for every number of rows that gives the same
+answers to all comparisons and is no other dimension of the trace: `Validity`.
+"""
+
+import operator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+Number = int | float
+
+
+class Extent(int):
+    """The length of an axis: `factor` times the number of rows, of which the int is one example.
+
+    >>> columns = Extent(32, 1) * 20
+    >>> columns, columns.factor, at(columns, 5)
+    (640, 20, 100)
+    """
+
+    factor: int
+
+    def __new__(cls, value: int, factor: int) -> "Extent":
+        made = super().__new__(cls, value)
+        made.factor = factor
+        return made
+
+    def __mul__(self, other: int) -> "Extent":
+        if isinstance(other, Extent):
+            raise TypeError("an array whose size is the square of the number of rows is planned for each number")
+        return Extent(int(self) * other, self.factor * other)
+
+    __rmul__ = __mul__
+
+    def __floordiv__(self, other: int) -> int:
+        factor = other.factor if isinstance(other, Extent) else other
+        if self.factor % factor:
+            raise TypeError(f"{self.factor} times the number of rows, divided by {other}")
+        quotient = self.factor // factor
+        return quotient if isinstance(other, Extent) else Extent(int(self) // other, quotient)
+
+
+def factor(size: int) -> int:
+    """How many times the number of rows a size is; 0 if it does not depend on it."""
+    return size.factor if isinstance(size, Extent) else 0
+
+
+def at(size: int, rows: int) -> int:
+    """The size for a number of rows."""
+    return size.factor * rows if isinstance(size, Extent) else size
+
+
+class Validity:
+    """For which numbers of rows a trace holds.
+
+    Attributes
+    ----------
+    pinned : bool
+        Whether the number itself was read: the trace holds for that number alone.
+    sizes : dict
+        What the trace computes of the number of rows, by its text, as functions of that number.
+    """
+
+    def __init__(self) -> None:
+        self.pinned = False
+        self.sizes: dict[str, Callable[[int], Number]] = {}
+        self._answers: dict[str, tuple[Callable[[int], bool], bool]] = {}
+        self._factors: set[int] = set()
+        self._others = {1}
+
+    def answered(self, question: str, at: Callable[[int], bool], answer: bool) -> bool:
+        """Note a question about the number of rows and its answer."""
+        self._answers[question] = at, answer
+        return answer
+
+    def dimensions(self, sizes: Iterable[int]) -> None:
+        """Note lengths of axes and sizes of arrays."""
+        for size in sizes:
+            if isinstance(size, Extent):
+                self._factors.add(size.factor)
+            else:
+                self._others.add(size)
+
+    def holds(self, rows: int) -> bool:
+        """Whether the trace is that of so many rows, unless it was made for exactly so many."""
+        if self.pinned or any(f * rows in self._others for f in self._factors):
+            return False
+        return all(at(rows) == answer for at, answer in self._answers.values())
+
+
+def _binary(function: Callable[..., Any], sign: str, swapped: bool = False) -> Callable[["Size", Any], Any]:
+    def operate(self: "Size", other: Any) -> Any:
+        if not isinstance(other, (Size, int, float)):
+            return NotImplemented
+        a, b = (other, self) if swapped else (self, other)
+        return Size.made(self.validity, f"({a!s} {sign} {b!s})", function, a, b)
+
+    return operate
+
+
+def _comparison(function: Callable[..., bool], sign: str) -> Callable[["Size", Any], Any]:
+    def compare(self: "Size", other: Any) -> Any:
+        if not isinstance(other, (Size, int, float)):
+            return NotImplemented
+        asked = Size.made(self.validity, f"({self} {sign} {other})", function, self, other)
+        return self.validity.answered(asked.text, asked.at, asked.value)
+
+    return compare
+
+
+class Size:
+    """The number of rows, or what was calculated of it, in a trace for any number.
+
+    Whoever asks for the number itself, by int(), float(), as an index or a key, gets it; the trace then holds for that
+    number only.
+    """
+
+    __slots__ = ("at", "factor", "text", "validity", "value")
+    __array_ufunc__ = None
+
+    def __init__(
+        self, validity: Validity, text: str, at: Callable[[int], Any], value: Any, factor: int | None = None
+    ) -> None:
+        self.validity, self.text, self.at, self.value, self.factor = validity, text, at, value, factor
+
+    @staticmethod
+    def of(validity: Validity, size: int) -> "Size | int":
+        """A length of an axis as whoever reads a shape sees it."""
+        if not isinstance(size, Extent):
+            return size
+        times = size.factor
+        text = "rows" if times == 1 else f"({times} * rows)"
+        return Size(validity, text, lambda rows: times * rows, int(size), times)
+
+    @staticmethod
+    def made(validity: Validity, text: str, function: Callable[..., Any], *operands: Any) -> "Size":
+        """The value of a function of sizes and numbers."""
+        values = [o.value if isinstance(o, Size) else o for o in operands]
+
+        def at(rows: int) -> Any:
+            return function(*(o.at(rows) if isinstance(o, Size) else o for o in operands))
+
+        return Size(validity, text, at, function(*values), _times(function, operands))
+
+    def extent(self) -> int:
+        """As a length of an axis."""
+        return int(self) if self.factor is None else Extent(self.value, self.factor)
+
+    __add__, __radd__ = _binary(operator.add, "+"), _binary(operator.add, "+", True)
+    __sub__, __rsub__ = _binary(operator.sub, "-"), _binary(operator.sub, "-", True)
+    __mul__, __rmul__ = _binary(operator.mul, "*"), _binary(operator.mul, "*", True)
+    __truediv__, __rtruediv__ = _binary(operator.truediv, "/"), _binary(operator.truediv, "/", True)
+    __floordiv__, __rfloordiv__ = _binary(operator.floordiv, "//"), _binary(operator.floordiv, "//", True)
+    __mod__, __rmod__ = _binary(operator.mod, "%"), _binary(operator.mod, "%", True)
+    __pow__, __rpow__ = _binary(operator.pow, "**"), _binary(operator.pow, "**", True)
+    __lt__, __le__ = _comparison(operator.lt, "<"), _comparison(operator.le, "<=")
+    __gt__, __ge__ = _comparison(operator.gt, ">"), _comparison(operator.ge, ">=")
+    __eq__, __ne__ = _comparison(operator.eq, "=="), _comparison(operator.ne, "!=")  # type: ignore[assignment]
+
+    def __neg__(self) -> "Size":
+        return Size.made(self.validity, f"(-{self.text})", operator.neg, self)
+
+    def __bool__(self) -> bool:
+        return bool(self != 0)
+
+    def _read(self) -> Any:
+        self.validity.pinned = True
+        return self.value
+
+    def __int__(self) -> int:
+        return int(self._read())
+
+    def __float__(self) -> float:
+        return float(self._read())
+
+    def __index__(self) -> int:
+        return operator.index(self._read())
+
+    def __hash__(self) -> int:
+        return hash(self._read())
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+
+def _times(function: Callable[..., Any], operands: Sequence[Any]) -> int | None:
+    """How many times the number of rows a value is; None if it is no whole multiple."""
+    if function is operator.mul:
+        known = [o.factor if isinstance(o, Size) else o for o in operands]
+        whole = all(isinstance(k, int) for k in known) and sum(isinstance(o, Size) for o in operands) == 1
+        return known[0] * known[1] if whole else None
+    if function is operator.floordiv and isinstance(operands[0], Size) and isinstance(operands[1], int):
+        own = operands[0].factor
+        return own // operands[1] if own is not None and operands[1] and not own % operands[1] else None
+    return None
+
+
+class Block(NamedTuple):
+    """A part of the work buffer: the bytes that it has at least, and those for each row."""
+
+    fixed: int
+    per_row: int
+
+    def size(self, rows: int) -> int:
+        return -(-max(self.fixed, self.per_row * rows) // 64) * 64
+
+
+class Layout:
+    """How the work buffer of a plan lies in memory for any number of rows."""
+
+    def __init__(self, blocks: Sequence[Block], rows: int):
+        self._blocks = blocks
+        self._planned = self.starts(rows)
+
+    def starts(self, rows: int) -> list[int]:
+        """Where the blocks begin, and where the last ends."""
+        found = [0]
+        for block in self._blocks:
+            found.append(found[-1] + block.size(rows))
+        return found
+
+    def moved(self, offset: int, starts: Sequence[int]) -> int:
+        """The place that an offset of the plan has where the blocks begin at `starts`."""
+        block = bisect_right(self._planned, offset) - 1
+        return starts[block] + offset - self._planned[block]
