@@ -356,7 +356,7 @@ class Network(Chain):
             y = (y[:, None] == range(self.out_features)) * 1.0
         w = 1.0 + 0.0 * y
         if weights is not None:
-            w = w * weights.reshape(len(y), -1)
+            w = w * (weights if weights.ndim == 2 else weights[:, None])
         return x, y, w
 
     def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, Caches]:
