@@ -31,10 +31,12 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from xmlp.errors import unknown
+from xmlp.settings import count, flag, number
 
 if TYPE_CHECKING:
     from xmlp.training.trainer import Trainer
@@ -44,8 +46,41 @@ __all__ = [
 ]  # fmt: skip
 
 EVENTS = ("on_fit_begin", "on_epoch_begin", "on_step_end", "on_progress", "on_epoch_end", "on_fit_end")
+_ELSEWHERE = {
+    "on_train_begin": "on_fit_begin", "on_train_end": "on_fit_end", "on_batch_end": "on_step_end",
+    "on_train_batch_end": "on_step_end", "on_train_epoch_begin": "on_epoch_begin", "on_train_epoch_end": "on_epoch_end",
+    "on_train_start": "on_fit_begin", "on_epoch_start": "on_epoch_begin", "on_train_epoch_start": "on_epoch_begin",
+}  # fmt: skip
 _DIRECTIONS = {"loss": "min", "penalty": "min", "mae": "min", "rmse": "min", "accuracy": "max", "precision": "max",
                "recall": "max", "f1": "max", "r2": "max"}  # fmt: skip
+
+
+def callbacks_of(wanted: Any) -> list[Any]:
+    """Checked callbacks, in the order in which they are called."""
+    if not isinstance(wanted, Iterable) or isinstance(wanted, type):
+        raise TypeError(f"callbacks is a sequence of objects, got {wanted!r}. Put it in a list.")
+    callbacks = list(wanted)
+    for callback in callbacks:
+        _check_events(callback)
+    return sorted(callbacks, key=lambda callback: bool(getattr(callback, "last", False)))
+
+
+def _check_events(callback: Any) -> None:
+    """Refuse what would never be called: no event at all, a name that is none, or something that is no method."""
+    kind = type(callback).__name__
+    if isinstance(callback, type):
+        raise TypeError(f"the callback is the class {callback.__name__}, not an instance: write {callback.__name__}()")
+    events = [name for name in EVENTS if hasattr(callback, name)]
+    for name in events:
+        if not callable(getattr(callback, name)):
+            raise TypeError(f"{kind}.{name} must be a method, got {getattr(callback, name)!r}")
+    for name in dir(callback):
+        if name.startswith("on_") and name not in EVENTS and callable(getattr(callback, name, None)):
+            if name in _ELSEWHERE:
+                raise ValueError(f"{kind}.{name} would never be called: here the event is {_ELSEWHERE[name]!r}")
+            raise ValueError(f"{kind}.{name} would never be called: {unknown('event', name, EVENTS)}")
+    if not events:
+        raise TypeError(f"a callback is an object with some of the methods {', '.join(EVENTS)}; got {callback!r}")
 
 
 class Monitor:
@@ -56,11 +91,8 @@ class Monitor:
             raise ValueError(unknown("mode", mode, ("auto", "min", "max")))
         if mode == "auto" and monitor.removeprefix("val_") not in _DIRECTIONS:
             raise ValueError(f'whether {monitor!r} is better when lower is not known: pass mode="min" or mode="max"')
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ValueError(f"patience must be an integer >= 1, got {patience!r}")
-        if not 0 <= min_delta < math.inf:
-            raise ValueError(f"min_delta must be a finite number >= 0, got {min_delta!r}")
-        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.monitor = monitor
+        self.patience, self.min_delta = count(patience, "patience"), number(min_delta, "min_delta")
         self.mode = _DIRECTIONS[monitor.removeprefix("val_")] if mode == "auto" else mode
         self.reset()
 
@@ -134,7 +166,7 @@ class EarlyStopping:
         restore_best: bool = True,
     ):  # fmt: skip
         self._monitor = Monitor(monitor, patience, min_delta, mode)
-        self.restore_best = restore_best
+        self.restore_best = flag(restore_best, "restore_best")
         self._forget()
 
     def _forget(self) -> None:
@@ -197,11 +229,8 @@ class ReduceOnPlateau:
         mode: str = "auto", min_lr: float = 0.0,
     ):  # fmt: skip
         self._monitor = Monitor(monitor, patience, min_delta, mode)
-        if not 0 < factor < 1:
-            raise ValueError(f"factor must lie between 0 and 1, got {factor!r}")
-        if not 0 <= min_lr < math.inf:
-            raise ValueError(f"min_lr must be a finite number >= 0, got {min_lr!r}")
-        self.factor, self.min_lr = factor, min_lr
+        self.factor = number(factor, "factor", high=1.0, above=True)
+        self.min_lr = number(min_lr, "min_lr")
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
         if not trainer.resumed:
@@ -231,9 +260,7 @@ class MaxSeconds:
     """
 
     def __init__(self, seconds: float):
-        if not 0 < seconds < math.inf:
-            raise ValueError(f"seconds must be a finite number > 0, got {seconds!r}")
-        self.seconds = seconds
+        self.seconds = number(seconds, "seconds", above=True)
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
         self._end = time.monotonic() + self.seconds
@@ -361,15 +388,11 @@ class Checkpoint:
         self, folder: str | os.PathLike[str], *, every_epochs: int | None = 1, every_seconds: float | None = None,
         keep: int = 2, best: str | None = None, mode: str = "auto", on_error: str = "warn",
     ):  # fmt: skip
-        for name, value in (("every_epochs", every_epochs), ("keep", keep)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-        if every_seconds is not None and not 0 <= every_seconds < math.inf:
-            raise ValueError(f"every_seconds must be a finite number >= 0, got {every_seconds!r}")
         if on_error not in ("warn", "raise"):
             raise ValueError(unknown("on_error", on_error, ("warn", "raise")))
-        self.folder, self.keep, self.on_error = Path(folder), keep, on_error
-        self.every_epochs, self.every_seconds = every_epochs, every_seconds
+        self.folder, self.keep, self.on_error = Path(folder), count(keep, "keep"), on_error
+        self.every_epochs = None if every_epochs is None else count(every_epochs, "every_epochs")
+        self.every_seconds = None if every_seconds is None else number(every_seconds, "every_seconds")
         self._best = None if best is None else Monitor(best, 1, 0.0, mode)
         self._own: list[Path] = []  # what this run has written, the oldest first
         self._saved: tuple[int, int, int] | None = None

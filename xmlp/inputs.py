@@ -1,6 +1,5 @@
 """The boundary: what callers pass is checked here once and brought to the device. Inner code trusts the result."""
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -8,20 +7,12 @@ from xmlp import weights
 from xmlp.backends import Backend, cast, owner
 from xmlp.backends.host import check_finite, host_array
 from xmlp.losses import Loss
+from xmlp.settings import count as count
+from xmlp.weights import HostArray, Mean
 
 Array = Any
+
 _SMALL = {"B": "uint8", "?": "bool"}  # kept as they are until the batch is taken
-
-
-def count(value: Any, what: str) -> int:
-    """A whole number >= 1."""
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"{what} must be an integer >= 1, got {value!r}")
-    return number
 
 
 class Inputs:
@@ -127,12 +118,12 @@ class Inputs:
         *,
         output_weight: Any = None,
         class_weight: Any = None,
-    ) -> tuple[Array, Array, Array | None]:
-        """Features, targets and weights of as many rows each, on the device.
+    ) -> tuple[Array, Array, HostArray | None]:
+        """Features and targets on the device, and weights on the host, of as many rows each.
 
-        Targets are as `loss` takes them, reals (N, outputs) or int32 labels (N,). Weights are (N,) or (N, outputs),
-        None if there are none: the product of those of the rows, of the outputs, of the classes, and of 0 for each
-        target that is missing.
+        Targets are as `loss` takes them, reals (N, outputs) or int32 labels (N,). Weights are float64, (N,) or
+        (N, outputs), None if there are none: the product of those of the rows, of the outputs, of the classes, and of 0
+        for each target that is missing. `placed` brings them to the device.
         """
         kinds = {owner(a) or "numpy" for a in (x, y)} - {"numpy", self.backend.name}
         if len({owner(a) or "numpy" for a in (x, y)}) > 1 and kinds:
@@ -156,13 +147,15 @@ class Inputs:
 
     def weights(
         self, of_rows: Array | None, targets: Array, loss: Loss, outputs: int, output_weight: Any, class_weight: Any
-    ) -> Array | None:
-        """The product of the weights of rows, outputs and classes, checked, on the device; (N,) for one output."""
+    ) -> HostArray | None:
+        """The product of the weights of rows, outputs and classes, checked; (N,) for one output."""
         rows = targets.shape[0]
+        tame = weights.tame if loss.reduction == "mean" else (lambda value: value)
         of_outputs = None if output_weight is None else weights.of_outputs(output_weight, outputs)
-        value = weights.product(of_rows, of_outputs)
+        value = weights.product(tame(of_rows), tame(of_outputs))
         if class_weight is not None:
-            value = weights.product(value, weights.of_classes(targets, class_weight, value, loss.elementwise))
+            of_classes = weights.of_classes(targets, class_weight, value, loss.elementwise)
+            value = weights.product(value, tame(of_classes))
         if value is None:
             return None
         if value.shape[-1] == 1 and value.ndim == 2:
@@ -174,12 +167,20 @@ class Inputs:
             )
         if value.max() == 0:
             raise ValueError("the weights of all rows are zero together: nothing would be learnt")
-        value = cast(value, self.backend.dtype)
-        if value.max() == 0:
+        return value.repeat(rows, axis=0) if value.shape[0] < rows else value
+
+    def placed(self, value: HostArray | None, loss: Loss, mean: Mean | None = None) -> Array | None:
+        """Weights on the device: of mean 1, of their own or over a stream, or as they are where the loss is a sum."""
+        if value is None:
+            return None
+        if loss.reduction == "mean":
+            return self.backend.from_host(weights.of_mean_one(value, mean))
+        if cast(value, self.backend.dtype).max() == 0 < value.max():
             raise ValueError(
-                f"sample_weight is too small for {self.backend.dtype}: it rounds to zero for every row. Scale it."
+                f"sample_weight is too small for {self.backend.dtype}: it rounds to zero for every row. Scale it, or "
+                'take reduction "mean", for which the scale of weights does not matter.'
             )
-        return self.backend.from_host(value.repeat(rows, axis=0) if value.shape[0] < rows else value)
+        return self.backend.from_host(value)
 
     def thresholds(self, value: Any, outputs: int) -> list[float]:
         """One decision threshold per output."""

@@ -71,6 +71,13 @@ class Loss(Normalized, ABC):
         """(sum of weighted losses, sum of the examples' weights, gradient of the first); see `xmlp.weights`."""
         return _weighted(ctx.xp, *self.terms_and_gradient(ctx, predictions, targets), sample_weight)
 
+    def of_step(self, gradient: Array) -> Array:
+        """The gradient that a training step takes: over the rows of its batch, (N, outputs).
+
+        Weights have the mean 1 over the data set (`xmlp.weights`), so that N is the expected weight of the batch.
+        """
+        return gradient if self.reduction == "sum" else gradient / float(gradient.shape[-2])
+
     def reduced(self, xp: Any, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
         """The loss and its gradient after the reduction over the batch; both 0 if all weights are."""
         if self.reduction == "mean":
@@ -120,7 +127,7 @@ class Loss(Normalized, ABC):
             if sample_weight is None:
                 return self.per_example(predictions, targets)
             xp, terms, _ = self._terms(predictions, targets)
-            return xp.sum(_counted(xp, terms, sample_weight), axis=1)
+            return xp.sum(_counted(xp, terms, self._checked_weights(xp, terms, sample_weight)), axis=1)
         return self.value_and_grad(predictions, targets, sample_weight=sample_weight)[0]
 
     def value_and_grad(
@@ -129,12 +136,23 @@ class Loss(Normalized, ABC):
         """The loss of a batch and its gradient with respect to the predictions, (N, outputs)."""
         xp, terms, gradient = self._terms(predictions, targets)
         if sample_weight is not None:
-            shapes = [tuple(terms.shape[:1]), *([tuple(terms.shape)] if self.elementwise else [])]
-            if tuple(sample_weight.shape) not in shapes:
-                wanted, got = " or ".join(map(str, shapes)), tuple(sample_weight.shape)
-                raise ValueError(f"sample_weight must be {wanted}, got the shape {got}")
-            sample_weight = xp.astype(sample_weight, terms.dtype)
+            sample_weight = self._checked_weights(xp, terms, sample_weight)
         return self.reduced(xp, *_weighted(xp, terms, gradient, sample_weight))
+
+    def _checked_weights(self, xp: Any, terms: Array, weight: Array) -> Array:
+        """Weights in the dtype of the terms; for a mean at most 1, so that small ones do not round to 0."""
+        shapes = [tuple(terms.shape[:1]), *([tuple(terms.shape)] if self.elementwise else [])]
+        if tuple(weight.shape) not in shapes:
+            wanted, got = " or ".join(map(str, shapes)), tuple(weight.shape)
+            raise ValueError(f"sample_weight must be {wanted}, got the shape {got}")
+        if not xp.isdtype(weight.dtype, "real floating"):
+            weight = xp.astype(weight, terms.dtype)
+        if not bool(xp.all(xp.isfinite(weight) & (weight >= 0))):
+            raise ValueError("sample_weight must be finite and not negative")
+        if self.reduction == "mean":
+            top = xp.max(weight)
+            weight = weight / xp.where(top > 0, top, 1.0)
+        return xp.astype(weight, terms.dtype)
 
 
 def _weighted(

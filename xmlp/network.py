@@ -378,7 +378,7 @@ class Network(Chain):
             y = (y[:, None] == range(self.out_features)) * 1.0
         w = 1.0 + 0.0 * y
         if weights is not None:
-            w = w * self.backend.to_host(weights).reshape(len(y), -1)
+            w = w * (weights if weights.ndim == 2 else weights[:, None])
         return x, y, w
 
     def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, Caches]:
@@ -437,7 +437,7 @@ class Network(Chain):
         values = self._theta if theta is None else self._inputs.vector(theta, "theta")
         if tuple(values.shape) != (self.layout.size,):
             raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(values.shape)}")
-        return values, loss, raw, self._inputs.floats(x), targets, weights
+        return values, loss, raw, self._inputs.floats(x), targets, self._inputs.placed(weights, loss)
 
     def adapt(self, x: Any) -> "Network":
         """Set the mean and scale of the Standardize layers at the head of the network from data.
@@ -456,11 +456,32 @@ class Network(Chain):
         self.statistics = [first, *self.statistics[1:]]
         return self
 
-    def fit(self, x: Any, y: Any = None, **kw: Any) -> "History":
-        """Train: the keywords of `xmlp.Trainer` and of its `fit`, in one call."""
-        from xmlp.training import fit
+    def fit(
+        self, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = "adam", metrics: Sequence[Any] = (),
+        callbacks: Sequence[Any] = (), seed: int = 0, l1: float = 0.0, l2: float = 0.0, clip_norm: float | None = None,
+        on_nonfinite: str = "skip", planned: bool | None = None, epochs: int = 10, batch_size: int | None = None,
+        validation_data: tuple[Any, ...] | None = None, validation_split: float | None = None,
+        sample_weight: Any = None, output_weight: Any = None, class_weight: Any = None, shuffle: bool | None = None,
+        verbose: bool = False,
+    ) -> "History":  # fmt: skip
+        """Train: the keywords of `xmlp.Trainer` and of its `fit`, in one call.
 
-        return fit(self, x, y, **kw)
+        A loss that is not given follows from the output activation and the targets: binary cross-entropy for a sigmoid,
+        softmax cross-entropy for a softmax and for labels of several classes, else the squared error.
+        """
+        from xmlp.training import Trainer
+        from xmlp.training.trainer import fitting_loss
+
+        trainer = Trainer(
+            self, loss=fitting_loss(self, y) if loss is None else loss, optimizer=optimizer, metrics=metrics,
+            callbacks=callbacks, seed=seed, l1=l1, l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite,
+            planned=planned,
+        )  # fmt: skip
+        return trainer.fit(
+            x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data,
+            validation_split=validation_split, sample_weight=sample_weight, output_weight=output_weight,
+            class_weight=class_weight, shuffle=shuffle, verbose=verbose,
+        )  # fmt: skip
 
     # --- elsewhere and later ----------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ What depends on the step alone (the learning rate, bias corrections) is computed
 enters the formula as a scalar.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -13,8 +14,9 @@ from array_api_compat import array_namespace
 
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
-from xmlp.scalars import Normalized, normalize
+from xmlp.scalars import normalize
 from xmlp.schedules import rate
+from xmlp.settings import count, flag, number
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp"]
 
@@ -24,28 +26,29 @@ LearningRate = float | Callable[[int], float]
 
 
 @dataclass(frozen=True)
-class Optimizer(Normalized, ABC):
+class Optimizer(ABC):
     """An update rule: a formula (theta, grad, *state) -> (theta, *state) and the scalars that it takes.
 
     To write one: a frozen dataclass with the hyper-parameters as fields, `slots` naming the vectors of state, `rule`
-    and `scalars`.
+    and `scalars`. Fields are checked by their annotation: a `bool` is True or False, an `int` a whole number >= 0, a
+    `float` a finite number; those called lr, eps, weight_decay, momentum, rho, or beta with a number have the ranges of
+    the optimizers here. What is annotated otherwise is the optimizer's own affair.
+
+    Attributes
+    ----------
+    slots : tuple of str
+        The names of the vectors of state.
+    decays : bool
+        Whether `scalars` depends on `decay`, be it only after some steps. One that says False may save a pass, since
+        biases and weights then share their scalars.
     """
 
     lr: LearningRate
     slots: ClassVar[tuple[str, ...]] = ()
+    decays: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        Normalized.__post_init__(self)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            low, high = _RANGES.get(field.name, (None, None))
-            if low is None or high is None or callable(value):
-                continue
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not low <= value < high or (field.name == "lr" and value == 0):
-                raise ValueError(
-                    f"{type(self).__name__}({field.name}) must be {_range_text(field.name)}, got {value!r}"
-                )
+        check(self)
 
     @property
     @abstractmethod
@@ -100,16 +103,33 @@ class Optimizer(Normalized, ABC):
         return results[0], dict(zip(self.slots, results[1:], strict=True))
 
 
-_RANGES = {
-    "lr": (0.0, float("inf")), "momentum": (0.0, 1.0), "beta1": (0.0, 1.0), "beta2": (0.0, 1.0), "rho": (0.0, 1.0),
-    "eps": (0.0, float("inf")), "weight_decay": (0.0, float("inf")),
+_RANGES: dict[str, dict[str, Any]] = {
+    "lr": {"above": True}, "eps": {}, "weight_decay": {}, "momentum": {"high": 1.0}, "rho": {"high": 1.0},
+    "beta": {"high": 1.0},
 }  # fmt: skip
 
 
-def _range_text(name: str) -> str:
-    low, high = _RANGES[name]
-    above = "> 0" if name == "lr" else f">= {low:g}"
-    return f"a finite number {above}" if high == float("inf") else f"a number with {low:g} <= {name} < {high:g}"
+def check(optimizer: Optimizer) -> None:
+    """Refuse hyper-parameters that make no sense; numbers of other libraries become Python's."""
+    normalize(optimizer)
+    for field in fields(optimizer):
+        value = getattr(optimizer, field.name)
+        if field.name == "lr" and callable(value):
+            continue
+        kind = field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "")
+        checked = _checked(value, f"{type(optimizer).__name__}({field.name})", field.name, kind)
+        if checked is not value:
+            object.__setattr__(optimizer, field.name, checked)
+
+
+def _checked(value: Any, what: str, name: str, kind: str) -> Any:
+    """The value of a field; `kind` is the name of the type that it is annotated with."""
+    wanted = _RANGES.get("beta" if name.removeprefix("beta").isdigit() else name)
+    if wanted is not None or kind == "float":
+        return number(value, what, **({"low": -math.inf} if wanted is None else wanted))
+    if kind == "bool":
+        return flag(value, what)
+    return count(value, what, least=0) if kind == "int" else value
 
 
 def flushed(xp: Any, moment: Array, grad: Array) -> Array:
@@ -162,6 +182,7 @@ class SGD(Optimizer):
     lr: LearningRate
     momentum: float = 0.0
     nesterov: bool = False
+    decays: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         Optimizer.__post_init__(self)
@@ -194,6 +215,7 @@ class Adagrad(Optimizer):
     lr: LearningRate = 0.01
     eps: float = 1e-10
     slots: ClassVar[tuple[str, ...]] = ("v",)
+    decays: ClassVar[bool] = False
 
     @property
     def rule(self) -> Formula:
@@ -218,6 +240,7 @@ class RMSProp(Optimizer):
     rho: float = 0.99
     eps: float = 1e-8
     slots: ClassVar[tuple[str, ...]] = ("v",)
+    decays: ClassVar[bool] = False
 
     @property
     def rule(self) -> Formula:
@@ -254,6 +277,7 @@ class Adam(Optimizer):
     beta2: float = 0.999
     eps: float = 1e-8
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
+    decays: ClassVar[bool] = False
 
     @property
     def rule(self) -> Formula:
@@ -286,6 +310,10 @@ class AdamW(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
 
     @property
+    def decays(self) -> bool:  # type: ignore[override]
+        return self.weight_decay > 0
+
+    @property
     def rule(self) -> Formula:
         return adamw
 
@@ -315,6 +343,6 @@ def get(optimizer: Any) -> Optimizer:
         )
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"an optimizer is a name or an Optimizer, got {optimizer!r}")
-    normalize(optimizer)  # one of the user's own may have a __post_init__ that does not call the base's
+    check(optimizer)  # one of the caller's own may not have done so
     rate(optimizer.lr, 0)
     return optimizer

@@ -5,6 +5,7 @@ Every schedule is a frozen dataclass; any function int -> float is one too.
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from xmlp.scalars import Normalized
@@ -18,13 +19,16 @@ class Schedule(Normalized):
         for field in fields(self):  # type: ignore[arg-type]
             if field.type not in (int, float):
                 continue
-            value, what = getattr(self, field.name), f"{type(self).__name__}({field.name})"
+            value: Any = getattr(self, field.name)
+            what = f"{type(self).__name__}({field.name})"
             least = int(field.type is int and field.name != "warmup_steps")
-            if isinstance(value, bool) or not isinstance(value, (int, field.type)):
+            wanted: Any = Integral if field.type is int else Real
+            if isinstance(value, bool) or not isinstance(value, wanted):
                 kind = "a whole number of steps" if field.type is int else "a number"
                 raise ValueError(f"{what} must be {kind}, got {value!r}")
             if not least <= value < math.inf:
                 raise ValueError(f"{what} must be finite and >= {least}, got {value!r}")
+            object.__setattr__(self, field.name, field.type(value))  # NumPy's numbers become Python's
 
     def __call__(self, step: int) -> float:
         raise NotImplementedError

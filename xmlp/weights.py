@@ -2,10 +2,16 @@
 
 A weight k is the row repeated k times, a weight 0 the row removed, a missing target the weight 0. An array (N,) weighs
 examples; (N, outputs) weighs each target by itself, and the weight of an example is then the mean over its outputs.
+
+What is averaged does not depend on the scale of the weights. They are brought to the mean 1 over the whole data set, on
+the host and in double precision, and a training step divides its gradient by the number of its rows. So the expected
+gradient of a minibatch is that of minibatches of the repeated rows, however few of the heavy rows it holds, and a batch
+of all rows has exactly the gradient of all repeated rows. Dividing by the weight of the minibatch would do neither:
+a rare heavy row would weigh no more than the batch that it falls into.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +19,46 @@ from xmlp.backends.host import check_finite, host_array
 from xmlp.errors import unknown
 
 HostArray = np.ndarray[Any, Any]
+
+
+class Mean(NamedTuple):
+    """The mean weight of all rows that a stream has given so far: what takes the place of the data set's."""
+
+    rows: int = 0
+    value: float = 0.0
+
+    def after(self, weights: HostArray | None, rows: int) -> "Mean":
+        """The mean with `rows` more rows of these weights, 1 for each if they are None.
+
+        >>> Mean().after(np.asarray([1.0, 3.0]), 2).after(None, 2)
+        Mean(rows=4, value=1.5)
+        """
+        latest, total = 1.0 if weights is None else _mean(weights), self.rows + rows
+        return Mean(total, self.value + (latest - self.value) * (rows / total))
+
+
+def _mean(weights: HostArray) -> float:
+    top = float(weights.max())
+    return top * float((weights / top).mean()) if top else 0.0  # at most 1 each: their sum does not overflow
+
+
+def of_mean_one(weights: HostArray, mean: Mean | None = None) -> HostArray:
+    """Weights divided by their mean, or by that of a stream; what weighs nothing at all stays so.
+
+    >>> of_mean_one(np.asarray([1e300, 3e300])).tolist()
+    [0.5, 1.5]
+    """
+    if mean is not None:
+        return weights / (mean.value or 1.0)
+    top = float(weights.max())
+    shares = weights / top if top else weights
+    return shares / (float(shares.mean()) or 1.0)
+
+
+def tame(weights: HostArray | None) -> HostArray | None:
+    """Weights whose products neither overflow nor vanish, where their scale has no meaning."""
+    top = 1.0 if weights is None else float(weights.max())
+    return weights if weights is None or 1e-90 < top < 1e90 or not top else weights / top
 
 
 def without_gaps(y: Any, what: str, outputs: int, elementwise: bool) -> tuple[HostArray, HostArray | None]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -18,22 +18,26 @@ from xmlp import losses, metrics, optimizers
 from xmlp import weights as weighting
 from xmlp.backends import owner
 from xmlp.backends.host import host_array
-from xmlp.callbacks import EarlyStopping
+from xmlp.callbacks import EarlyStopping, callbacks_of
 from xmlp.errors import unknown
 from xmlp.estimators import arrays
 from xmlp.estimators.protocol import CallbackSupport, fit_tasks
-from xmlp.inputs import count
 from xmlp.losses import Loss
 from xmlp.network import Network
 from xmlp.optimizers import Optimizer
 from xmlp.perceptron import mlp
 from xmlp.schedules import Cosine, OneCycle, rate
+from xmlp.settings import count, flag, loudness, number
 from xmlp.training import Trainer
 from xmlp.training.step import Batch
 
 Array = Any
 _SCHEDULES = {"cosine": Cosine, "one_cycle": OneCycle}
 _LOWER_IS_BETTER = ("loss", "mae", "rmse")
+_FIXED = (
+    "hidden_layer_sizes", "activation", "dropout", "normalization", "loss", "backend", "device", "dtype",
+    "random_state",
+)  # fmt: skip
 _TAKEN = ("loss", "penalty", "lr", "seconds", "skipped")  # columns of the history
 
 
@@ -54,15 +58,18 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     loss : "auto", Loss, str, formula of (prediction, target), or object with fn and deriv
     optimizer : Optimizer or str
     learning_rate : "auto", float, schedule, "cosine" or "one_cycle"
-        "auto" is the optimizer's own. The two named schedules start from the optimizer's rate and end with `max_iter`.
+        "auto" is the optimizer's own. The two named schedules start from the optimizer's rate and end with `max_iter`
+        epochs; `partial_fit` beyond that end goes on with the optimizer's rate.
     l1 : float
     l2 : float or "auto"
-        Penalties l1 sum |w| + l2 sum w^2; not on biases and normalisations. "auto" is 1 / (2 N), with N the weight of
-        all rows of the first call: what a normal prior of variance 1 asks for.
+        Penalties l1 sum |w| + l2 sum w^2, added to the weighted mean of the losses; not on biases and normalisations.
+        "auto" is a constant, 1e-4 for a classifier and 1.5e-3 for a regressor: neither the number of rows nor the scale
+        of their weights changes it.
     clip_norm : float, optional
         Bound on the norm of the gradient.
     batch_size : int or "auto"
-        "auto" is N for up to 64 rows, else N / 32, at least 32 and at most 200.
+        "auto" is N for up to 64 rows, else N / 32, at least 32 and at most 200; N is the number of rows of the call,
+        whatever they weigh.
     max_iter : int
         Epochs of one call of `fit`.
     shuffle : bool
@@ -83,8 +90,10 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         See `xmlp.callbacks`.
     output_weight : array (outputs,), optional
     warm_start : bool
-        Whether `fit` goes on from where it was, the optimizer's state included, with the layers, the loss, the
-        optimizer and the penalties of the first call.
+        Whether `fit` goes on from where it was, the optimizer's state included. Settings that were changed meanwhile
+        are used from then on; those of the network (layers, loss, backend, dtype, random_state) and the kind of
+        optimizer cannot be, and raise a ValueError. The same holds for `partial_fit`. A schedule that is new begins
+        when it is first used.
     random_state : int, RandomState or None
         Decides initial weights, splits, the order of rows and dropout masks.
     verbose : bool
@@ -111,8 +120,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     """
 
     hidden_layer_sizes: Any = (100,)
-    _: KW_ONLY
     activation: Any = "relu"
+    _: KW_ONLY
     dropout: float = 0.0
     normalization: str | None = None
     loss: Any = "auto"
@@ -138,6 +147,10 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     backend: Any = None
     device: str | None = None
     dtype: str | None = None
+
+    _penalty: ClassVar[float]  # what l2="auto" is
+    _with_trainer: ClassVar[tuple[str, ...]] = ()  # attributes that belong to the trainer's state
+    _fixed: ClassVar[tuple[str, ...]] = _FIXED  # settings of the first call
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -167,14 +180,16 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             if isinstance(error, KeyboardInterrupt) and trained:
                 self.__dict__.update(self._fitted())
             else:
+                kept = {} if fresh else {n: v for n, v in self.__dict__.items() if n in self._with_trainer}
                 self.__dict__.clear()
-                self.__dict__.update(before)
+                self.__dict__.update(before | kept)
             raise
         self.__dict__.update(self._fitted())
 
     def _train(self, X: Any, y: Any, sample_weight: Any, validation: Any, *, fresh: bool, partial: bool) -> None:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        self._check_settings(partial)
         x = self._features(X, "fit", reset=fresh)
         check_consistent_length(x, y, sample_weight)
         targets = self._encoded(y, fresh)
@@ -189,13 +204,16 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             weights = rest[0] if rest else None
         x, epochs = arrays.dense(x), 1 if partial else self.max_iter
         if fresh:
-            self._begin(x, targets, weights)
+            self._begin(x)
         else:
-            self._check_going_on(partial)
-        trainer, targets = self._trainer_at_hand(), self._scaled(targets)
+            self._go_on(x.shape[0], partial)
+        trainer = self._trainer_at_hand()
+        trainer._part = partial
+        self._follow(targets, weights, fresh, partial)
+        trainer.metrics, targets = self._metrics(), self._scaled(targets)
         data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
         of_fit = [*self._stopping(validation is not None), *fit_tasks(self, epochs, data, self._fitted)]
-        trainer.callbacks = [*([] if partial else of_fit), *self.callbacks]
+        trainer.callbacks = [*([] if partial else of_fit), *callbacks_of(self.callbacks)]
         size, more = self._batch_size(x.shape[0]), self._weighting()
         given: Any = {"batch_size": size, "shuffle": self.shuffle, "sample_weight": weights}
         source: Any = _for_network(x, trainer.network)
@@ -210,10 +228,26 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         if validation is not None:
             watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]
             validation = (_for_network(watched, trainer.network), self._scaled(validation[1]), *validation[2:])
-        given |= {"validation_data": validation, "verbose": bool(self.verbose), **more}
+        given |= {"validation_data": validation, "verbose": self.verbose, **more}
         trainer.fit(source, targets, epochs=epochs, **given)
 
-    def _begin(self, x: Any, targets: Any, weights: Any) -> None:
+    def _check_settings(self, partial: bool) -> None:
+        """Refuse what would otherwise be taken for something else, or not be looked at."""
+        for name in ("shuffle", "early_stopping", "warm_start"):
+            flag(getattr(self, name), name)
+        loudness(self.verbose)
+        for name in ("max_iter", "n_iter_no_change"):
+            count(getattr(self, name), name)
+        number(self.dropout, "dropout", high=1.0)
+        if self.tol is not None:
+            number(self.tol, "tol")
+        fraction = self.validation_fraction
+        if not isinstance(fraction, Real) or not 0 < fraction < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1, got {fraction!r}")
+        if partial and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True: it sets no rows aside")
+
+    def _begin(self, x: Any) -> None:
         """A network and a trainer for data of this kind."""
         self._like = arrays.empty_like(x)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -226,27 +260,52 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             backend=backend, seed=seed,
         )  # fmt: skip
         network.link = self._link()
-        steps = self.max_iter * math.ceil(x.shape[0] / self._batch_size(x.shape[0]))
-        self._penalty = 0.5 / self._total(targets, weights) if self.l2 == "auto" else self.l2
-        self._trainer = self._trainer_of(network, self._optimizer(steps), seed)
+        optimizer, self._rate = self._optimizer(x.shape[0], 0)
+        self._first = {name: _kept(getattr(self, name)) for name in self._fixed}
+        self._trainer = self._trainer_of(network, optimizer, seed)
 
-    def _check_going_on(self, partial: bool) -> None:
-        """Refuse what the first call has fixed, where it would go wrong without a word."""
+    def _go_on(self, rows: int, partial: bool) -> None:
+        """Use the settings of now, as far as what has been learnt allows; refuse the others."""
+        for name, old in self.__dict__.get("_first", {}).items():
+            if not _alike(new := _kept(getattr(self, name)), old):
+                raise ValueError(
+                    f"{name} was {old!r} when training began and cannot become {new!r} now: fit anew with "
+                    "warm_start=False, or a fresh clone of the estimator"
+                )
         trainer = self._trainer_at_hand()
         names = [metric.name for metric in trainer.metrics], [metric.name for metric in self._metrics()]
         if names[0] != names[1]:
             raise ValueError(f"metrics and monitor are those of the first fit, {names[0]}; got {names[1]}")
-        if not partial and isinstance(self.learning_rate, str) and self.learning_rate in _SCHEDULES:
+        old, latest = trainer.optimizer, self.__dict__.get("_rate")
+        optimizer, self._rate = self._optimizer(rows, trainer.steps)
+        if type(optimizer) is not type(old) or optimizer.slots != old.slots:
+            raise ValueError(
+                f"optimizer was {old!r} when training began and cannot become {self.optimizer!r} now, whose state is "
+                "another: fit anew with warm_start=False, or a fresh clone of the estimator"
+            )
+        if latest is not None and _alike(self._rate.wanted, latest.wanted):
+            optimizer, self._rate = replace(optimizer, lr=self._same_rate(trainer, latest, partial)), latest
+        trainer._go_on_with(optimizer, self.l1, self._l2(), self.clip_norm)
+
+    def _same_rate(self, trainer: Trainer, latest: "_Rate", partial: bool) -> Any:
+        """The learning rate where the setting is that of before: what the optimizer has."""
+        if latest.end is None:
+            return trainer.optimizer.lr
+        if not partial:
             raise ValueError(
                 f"learning_rate={self.learning_rate!r} ended with the first fit, after max_iter epochs: to go on from "
                 "there take a rate or a schedule of your own, or fit anew with warm_start=False"
             )
+        return trainer.optimizer.lr if trainer.steps < latest.end else latest.wanted[1]
 
     def _trainer_of(self, network: Network, optimizer: Optimizer, seed: int) -> Trainer:
         return Trainer(
             network, loss=self._loss(), optimizer=optimizer, metrics=self._metrics(), seed=seed, l1=self.l1,
-            l2=self._penalty, clip_norm=self.clip_norm,
+            l2=self._l2(), clip_norm=self.clip_norm,
         )  # fmt: skip
+
+    def _l2(self) -> Any:
+        return self._penalty if isinstance(self.l2, str) and self.l2 == "auto" else self.l2
 
     def _row_weights(self, sample_weight: Any, rows: int) -> Any:
         """Checked weights (N,) or (N, outputs) on the host, or None."""
@@ -254,12 +313,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             return None
         host = host_array(arrays.host(sample_weight), "sample_weight")
         return weighting.given(host, rows, self.n_outputs_ if host.ndim == 2 else 1)
-
-    def _total(self, targets: Any, weights: Any) -> float:
-        """The weight of all rows, without what is missing: how many rows there are if none has a weight."""
-        _, present = weighting.without_gaps(targets, "y", self.n_outputs_, self._loss().elementwise)
-        w = weighting.product(weights, present)
-        return float(len(targets) if w is None else w.sum() * len(w) / w.size)
 
     def _trainer_at_hand(self) -> Trainer:
         """The trainer; after a pickle a new one in the old state."""
@@ -287,33 +340,44 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         """The network as users see it."""
         return network
 
+    def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
+        """Take note of targets before training on them."""
+
     def _scaled(self, targets: Any) -> Any:
         """Targets in the units that the network is trained in."""
         return targets
 
     def _of_rows(self, targets: Any, weights: Any) -> tuple[Any, Any]:
-        """Targets and weights that can be taken row by row: gaps, classes and outputs are in the weights."""
+        """Targets and weights that can be taken row by row: gaps, classes and outputs are in the weights.
+
+        They are brought to the mean 1 over all rows, or over all that came up to now.
+        """
         loss, of_classes = self._loss(), self._weighting().get("class_weight")
         y, present = weighting.without_gaps(targets, "y", self.n_outputs_, loss.elementwise)
-        together = self._trainer._inputs.weights(
+        trainer = self._trainer
+        together = trainer._inputs.weights(
             weighting.product(weights, present), y, loss, self.n_outputs_, self.output_weight, of_classes
         )
-        return y, None if together is None else arrays.host(together)
+        placed, trainer._mean = trainer._weighed(together, len(y), trainer._part)
+        return y, None if placed is None else arrays.host(placed)
 
     def _batch(self, x: Any, y: Any, weights: Any) -> Batch:
         """Rows as the trainer takes them; they may all have the weight 0."""
         data, backend = self._trainer._data((x, y), ("X", "y")), self._trainer.network.backend
         return data if weights is None else data._replace(weights=backend.from_host(weights))
 
-    def _optimizer(self, steps: int) -> Optimizer:
+    def _optimizer(self, rows: int, made: int) -> tuple[Optimizer, "_Rate"]:
+        """The optimizer of the settings, whose schedule begins after the steps `made` so far."""
         optimizer, wanted = optimizers.get(self.optimizer), self.learning_rate
-        if isinstance(wanted, str):
-            if wanted == "auto":
-                return optimizer
+        if isinstance(wanted, str) and wanted != "auto":
             if wanted not in _SCHEDULES:
                 raise ValueError(unknown("learning_rate", wanted, ["auto", *_SCHEDULES]))
-            wanted = _SCHEDULES[wanted](rate(optimizer.lr, 0), total_steps=steps)
-        return replace(optimizer, lr=wanted)
+            steps, start = self.max_iter * math.ceil(rows / self._batch_size(rows)), rate(optimizer.lr, 0)
+            schedule = _later(_SCHEDULES[wanted](start, total_steps=steps), made)
+            return replace(optimizer, lr=schedule), _Rate((wanted, start), made + steps)
+        if isinstance(wanted, str):
+            wanted = optimizer.lr
+        return replace(optimizer, lr=_later(wanted, made)), _Rate(wanted)
 
     def _batch_size(self, rows: int) -> int:
         if isinstance(self.batch_size, str):
@@ -375,8 +439,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         from sklearn.model_selection import train_test_split
 
         fraction = self.validation_fraction
-        if not isinstance(fraction, Real) or not 0 < fraction < 1:
-            raise ValueError(f"validation_fraction must lie between 0 and 1, got {fraction!r}")
         _, present = weighting.without_gaps(targets, "y", self.n_outputs_, self._loss().elementwise)
         w = weighting.product(weights, present)
         weighty = np.ones(len(targets), bool) if w is None else w.reshape(len(w), -1).max(axis=1) > 0
@@ -455,6 +517,44 @@ def _for_network(x: Any, network: Network) -> Any:
     return array_namespace(x).astype(x, backend.float_dtype)
 
 
+class _Rate(NamedTuple):
+    """The learning rate that was asked for, and the step with which it ends if it is a named schedule."""
+
+    wanted: Any
+    end: int | None = None
+
+
+@dataclass(frozen=True)
+class _Later:
+    """A schedule that begins after some steps."""
+
+    schedule: Any
+    made: int
+
+    def __call__(self, step: int) -> float:
+        return float(self.schedule(step - self.made))
+
+
+def _later(lr: Any, made: int) -> Any:
+    return _Later(lr, made) if callable(lr) and made else lr
+
+
+def _kept(value: Any) -> Any:
+    """A setting as it is now, whatever becomes of the list that holds it."""
+    return tuple(map(_kept, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two settings are the same; arrays are compared by their elements."""
+    if a is b:
+        return True
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    return bool(a == b)
+
+
 class _Training:
     """What a trainer needs to go on in another process."""
 
@@ -465,13 +565,14 @@ class _Training:
     @classmethod
     def of(cls, trainer: Trainer) -> "_Training":
         slots = {name: trainer.network.backend.to_host(a) for name, a in trainer._slots.items()}
-        counts = trainer.steps, trainer.epoch, trainer.lr_scale
+        counts = trainer.steps, trainer.epoch, trainer.lr_scale, trainer._mean
         return cls(trainer.network, trainer.optimizer, trainer.seed, slots, counts, trainer.history)
 
     def restored(self, trainer: Trainer) -> Trainer:
         backend = trainer.network.backend
         trainer._slots = {name: backend.from_host(np.array(a)) for name, a in self.slots.items()}
-        (trainer.steps, trainer.epoch, trainer.lr_scale), trainer.history = self.counts, self.history
+        trainer.steps, trainer.epoch, trainer.lr_scale, trainer._mean = self.counts
+        trainer.history = self.history
         return trainer
 
 

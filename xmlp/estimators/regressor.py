@@ -1,9 +1,10 @@
 """The regressor: one target or several."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
+from array_api_compat import array_namespace, device
 from sklearn.base import RegressorMixin
 
 from xmlp import metrics
@@ -11,9 +12,10 @@ from xmlp.backends.host import host_array
 from xmlp.estimators import arrays
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
-from xmlp.layers import Standardize
+from xmlp.estimators.units import Moments, Units, move, none, with_units, without_units
 from xmlp.losses import AbsoluteError, Loss, SquaredError
 from xmlp.network import Network
+from xmlp.settings import flag
 from xmlp.weights import product
 
 Array = Any
@@ -30,7 +32,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     scale_targets : "auto" or bool
         Whether to train on targets of mean 0 and variance 1: "auto" does for the squared and the absolute error, whose
         best predictions do not depend on it. `network_`, predictions and metrics are in the units of y; the loss is in
-        those of the scaled targets.
+        those of the scaled targets. Mean and deviation are those of all targets of the latest `fit` and of each
+        `partial_fit` since, weighted; when they change, the last layer is brought to the new units, so that
+        predictions do not.
+
+        Scaled targets are centred, and predictions brought back, in double precision: `predict`, `score` and the
+        metrics are exact for targets such as 1e8 + noise in float32 too. `predict` then returns the wider one of the
+        dtypes of the network and of y. `network_` alone computes in its own dtype: in float32 it tells numbers around
+        1e8 apart by 8.
     **others
         Those of `xmlp.estimators.base.BaseMLP`: `hidden_layer_sizes`, `activation`, `dropout`, `optimizer`, ...
 
@@ -43,7 +52,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     True
     """
 
+    _: KW_ONLY
     scale_targets: Any = "auto"
+
+    _penalty: ClassVar[float] = 1.5e-3
+    _with_trainer: ClassVar[tuple[str, ...]] = ("_moments", "_units")
+    _fixed: ClassVar[tuple[str, ...]] = (*BaseMLP._fixed, "scale_targets")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the view of `network_`, which is made again."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_view"}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -69,15 +87,32 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
         """One pass over these rows, from where the network and the optimizer are.
 
-        The targets are scaled by the mean and deviation of those of the first call.
+        Weights are divided by the mean weight of all rows so far, and targets scaled by the mean and deviation of all
+        targets so far: so rows may come one by one, and neither the scale of the weights nor that of y matters.
         """
         self._fit(X, y, sample_weight, fresh=not hasattr(self, "network_"), partial=True)
         return self
 
     def predict(self, X: Any) -> Array:
         """Predictions of the shape of y."""
-        y = self._outputs(X, "predict", lambda x: self.network_.predict(x))
+        y = self._outputs(X, "predict", self._in_units)
         return y[:, 0] if self._one_dimensional else y
+
+    def _in_units(self, x: Array) -> Array:
+        if self._of_network is None or self.network_.dtype == "float64":
+            return self.network_.predict(x)
+        z = self._before_units().predict(x)
+        xp = array_namespace(z)
+        y = self._of_network.to(z, xp, device(z))
+        return y if self._wide else xp.astype(y, z.dtype)
+
+    def _before_units(self) -> Network:
+        """`network_` without its last layer, of the same vectors."""
+        whole = self.network_
+        kept = self.__dict__.get("_view")
+        if kept is None or kept[0] is not whole or kept[1]._theta is not whole._theta:
+            kept = self._view = whole, without_units(whole)
+        return kept[1]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The coefficient of determination; targets that are missing do not count."""
@@ -95,7 +130,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _encoded(self, y: Any, fresh: bool) -> Any:
         y = arrays.host(y)
         masked = isinstance(y, np.ma.MaskedArray)
-        values = host_array(np.ma.getdata(y) if masked else y, "y").astype(np.float64)
+        values = host_array(np.ma.getdata(y) if masked else y, "y")
+        before = not fresh and self.__dict__["_wide"]
+        self._wide: bool = before or np.result_type(np.float32, values.dtype) != np.float32
+        values = values.astype(np.float64)
         if masked:
             values = np.where(np.ma.getmaskarray(y), np.nan, values)
         if np.isinf(values).any():
@@ -110,34 +148,46 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             raise ValueError(f"y must have {self.n_outputs_} outputs, got the shape {values.shape}")
         return values
 
-    def _begin(self, x: Any, targets: Any, weights: Any) -> None:
-        self._scale = _mean_and_scale(targets, weights) if self._scales() else None
-        super()._begin(x, targets, weights)
+    def _check_settings(self, partial: bool) -> None:
+        super()._check_settings(partial)
+        if not isinstance(self.scale_targets, str) or self.scale_targets != "auto":
+            flag(self.scale_targets, "scale_targets")
+
+    def _begin(self, x: Any) -> None:
+        self._moments: Moments | None = None
+        self._units: Units | None = none(self.n_outputs_) if self._scales() else None
+        super()._begin(x)
 
     def _scales(self) -> bool:
-        if self.scale_targets != "auto":
+        if not isinstance(self.scale_targets, str):
             return bool(self.scale_targets)
         return isinstance(self._loss(), (SquaredError, AbsoluteError))
 
+    def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
+        if self._units is None:
+            return
+        latest = Moments.of(targets, weights)
+        self._moments = self._moments.joined(latest) if partial and self._moments is not None else latest
+        old, self._units = self._units, self._units.after(self._moments)
+        move(self._trainer.network, old, self._units)
+
     def _scaled(self, targets: Any) -> Any:
-        return targets if self._scale is None else (targets - self._scale[0]) / self._scale[1]
+        return targets if self._units is None else (targets - self._units.mean) / self._units.scale
+
+    def _fitted(self) -> dict[str, Any]:
+        return {**super()._fitted(), "_of_network": self._units}
 
     def _finished(self, network: Network) -> Network:
         """The network with a last layer that brings its outputs to the units of y."""
-        if self._scale is None:
+        if self._units is None:
             return network
-        mean, scale = self._scale
-        put, layers = network.backend.from_host, [*network.layers, Standardize()]
-        whole = Network(layers, network.in_features, backend=network.backend, seed=network.seed)
-        whole.theta = network.theta
-        whole.statistics = [*network.statistics, {"mean": put(-mean / scale), "scale": put(1.0 / scale)}]
-        return whole
+        return with_units(network, self._units)
 
     def _metrics(self) -> list[Any]:
         measured = super()._metrics()
-        if self._scale is None:
+        if self._units is None:
             return measured
-        return [m._replace(function=_InUnits(m.function, *self._scale)) for m in measured]
+        return [m._replace(function=_InUnits(m.function, self._units.mean, self._units.scale)) for m in measured]
 
     def _loss(self) -> Loss:
         return loss_named(self.loss, SquaredError())
@@ -154,17 +204,3 @@ class _InUnits:
     def __call__(self, targets: Any, predictions: Any, *, sample_weight: Any = None) -> float:
         back = (a * self.scale + self.mean for a in (targets, predictions))
         return float(self.function(*back, sample_weight=sample_weight))
-
-
-def _mean_and_scale(targets: Any, weights: Any) -> tuple[Any, Any]:
-    """The weighted mean and deviation of each output, 1 for the deviation of one that does not vary."""
-    known = ~np.isnan(targets)
-    w: Any = product(weights, known * 1.0)
-    y = np.where(known, targets, 0.0)
-    unit = np.exp2(np.frexp(np.abs(y).max(axis=0))[1] - 1.0)  # so that no square is too large or too small
-    y = y / unit
-    total = np.maximum(w.sum(axis=0), np.finfo(float).tiny)
-    mean = (w * y).sum(axis=0) / total
-    variance = (w * np.where(known, y - mean, 0.0) ** 2).sum(axis=0) / total
-    scale = np.sqrt(variance)
-    return mean * unit, np.where(scale > 1e-12 * np.abs(mean), scale * unit, 1.0)

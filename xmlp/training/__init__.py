@@ -2,6 +2,6 @@
 
 from xmlp.training.history import History
 from xmlp.training.streaming import Stream
-from xmlp.training.trainer import Trainer, fit
+from xmlp.training.trainer import Trainer
 
-__all__ = ["History", "Stream", "Trainer", "fit"]
+__all__ = ["History", "Stream", "Trainer"]

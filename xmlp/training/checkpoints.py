@@ -22,6 +22,7 @@ from xmlp.training.history import History
 from xmlp.training.sources import fingerprint
 from xmlp.training.step import State
 from xmlp.training.trainer import Fit, Trainer
+from xmlp.weights import Mean
 
 if TYPE_CHECKING:
     from xmlp.metrics import Metric
@@ -54,6 +55,7 @@ def save(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         **{"l1": pure.l1, "l2": pure.l2, "clip_norm": pure.clip_norm},
         **{"on_nonfinite": trainer.on_nonfinite, "seed": trainer.seed},
         **{name: plain(getattr(trainer, name)) for name in _COUNTERS},
+        "weights": trainer._mean._asdict(),
         "fit": fit and asdict(fit),
         "order": fit and fit.rows and fingerprint(fit.rows, trainer.seed, trainer.epoch, fit.shuffle),
         "history": [*trainer.history],
@@ -153,6 +155,7 @@ def _fill(trainer: Trainer, arrays: dict[str, Any], saved: dict[str, Any], path:
     if type(saved["lr_scale"]) not in (int, float) or not 0 <= saved["lr_scale"] < math.inf:
         raise ValueError(f"lr_scale is {saved['lr_scale']!r}")
     trainer.lr_scale = float(saved["lr_scale"])
+    trainer._mean = _mean(saved.get("weights", {"rows": 0, "value": 0.0}))  # version 1 knew nothing of it
     sums = _array(arrays, "sums", (len(trainer._sums),), network.dtype)
     slots = {n: _array(arrays, f"slot.{n}", (network.layout.size,), network.dtype) for n in trainer._slots}
     moved = {name: backend.from_host(slot) for name, slot in slots.items()}
@@ -191,6 +194,13 @@ def _fill(trainer: Trainer, arrays: dict[str, Any], saved: dict[str, Any], path:
         )
     for callback, memory in zip(listeners, memories, strict=True):
         callback.restore(memory)
+
+
+def _mean(saved: Any) -> Mean:
+    rows, value = _whole(saved, "rows"), saved["value"]
+    if type(value) is not float or not 0 <= value < math.inf:
+        raise ValueError(f"the mean weight is {value!r}")
+    return Mean(rows, value)
 
 
 def _whole(values: dict[str, Any], name: str) -> int:

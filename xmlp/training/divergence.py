@@ -69,7 +69,7 @@ def _first(trainer: "Trainer", chunk: Chunk, after: "Snapshot") -> tuple[int | N
     total, _, dy = loss.parts(contexts.of(network.backend), outputs, y, weights)
     if not _finite(trainer, total):
         return None, "the loss is"
-    _, grads = network.pass_backward(network.theta, network.stats, caches, dy, training=True, raw=raw)
+    _, grads = network.pass_backward(network.theta, network.stats, caches, loss.of_step(dy), training=True, raw=raw)
     named = ((grads, "gradient"), (network.layout.views(network.backend.xp, after.state.theta), "update"))
     for views, what in named:
         for i, view in reversed([*enumerate(views)]):

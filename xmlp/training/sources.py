@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xmlp.backends.base import spans
 from xmlp.data.batches import batch_order
 from xmlp.training.step import Batch
+from xmlp.weights import Mean
 
 if TYPE_CHECKING:
     from xmlp.training.trainer import Trainer
@@ -15,12 +16,16 @@ Array = Any
 
 
 class Chunk(NamedTuple):
-    """Steps that are made together: of `size` rows each, in the given order; one step with all rows if it is None."""
+    """Steps that are made together: of `size` rows each, in the given order; one step with all rows if it is None.
+
+    `mean` is the mean weight of what a stream has given up to here; its batch has been divided by it.
+    """
 
     data: Batch
     order: Array | None
     size: int
     steps: int
+    mean: Mean | None = None
 
 
 class Rows:
@@ -69,7 +74,7 @@ class Stream:
                 raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
             if i >= made:
                 what = f"batch {i}: x", f"batch {i}: y"
-                yield Chunk(self.trainer._data(tuple(batch), what, **self.weighting), None, 0, 1)
+                yield self.trainer._chunk(*self.trainer._checked(tuple(batch), what, **self.weighting))
 
 
 def fingerprint(rows: int, seed: int, epoch: int, shuffle: bool) -> str:

@@ -81,10 +81,9 @@ class Step:
     @cached_property
     def segments(self) -> list[Group]:
         """The slices of theta that share the scalars of the update: as few as the settings allow."""
-        treats_alike = self.optimizer.scalars(1.0, 1, True) == self.optimizer.scalars(1.0, 1, False)
         merged: list[Group] = []
         for group in self.network.layout.groups:
-            group = group._replace(decay=True) if treats_alike else group
+            group = group if self.optimizer.decays else group._replace(decay=True)
             if merged and merged[-1][2:] == group[2:]:
                 merged[-1] = merged[-1]._replace(stop=group.stop)
             else:
@@ -102,9 +101,8 @@ class Step:
 
         outputs, caches = network.pass_forward(state.theta, state.stats, x, training=True, keys=keys, raw=raw)
         total, weight, gradient = loss.parts(contexts.of(network.backend), outputs, y, weights)
-        _, dy = loss.reduced(xp, total, weight, gradient)
         _, grads = network.pass_backward(
-            state.theta, state.stats, caches, dy, training=True, raw=raw, input_gradient=False
+            state.theta, state.stats, caches, loss.of_step(gradient), training=True, raw=raw, input_gradient=False
         )
         stats = network.pass_statistics(state.stats, caches)
         cost, grad = self._penalized(xp, state.theta, grads.flat)

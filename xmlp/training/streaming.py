@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from xmlp.backends import backend
 from xmlp.data.batches import batch_order
-from xmlp.inputs import Inputs, count
+from xmlp.inputs import Inputs
+from xmlp.settings import count, flag
 from xmlp.training.step import Batch
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ class Stream:
     ):
         network = trainer.network
         host = Inputs(backend("numpy", dtype=network.dtype), network.in_features)
-        self._arrays = host.batch(x, y, sample_weight, trainer.loss, network.out_features)
+        x, y, weights = host.batch(x, y, sample_weight, trainer.loss, network.out_features)
+        self._arrays = x, y, host.placed(weights, trainer.loss)
         self._trainer = trainer
         self._size = count(batch_size, "batch_size")
-        self._shuffle = shuffle
+        self._shuffle = flag(shuffle, "shuffle")
 
     def __iter__(self) -> Iterator[Batch]:
         trainer = self._trainer

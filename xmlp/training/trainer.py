@@ -7,27 +7,31 @@ import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xmlp import initializers, losses, metrics, optimizers
 from xmlp.backends import seeds
+from xmlp.callbacks import callbacks_of
 from xmlp.data.batches import split_rows
 from xmlp.errors import CheckpointError, unknown
 from xmlp.graph.plan import Plan
-from xmlp.inputs import Inputs, count
+from xmlp.inputs import Inputs
 from xmlp.layers import Dense, LayerNorm
 from xmlp.losses import Loss
 from xmlp.network import Network
 from xmlp.optimizers import Optimizer
 from xmlp.schedules import rate
+from xmlp.settings import count, flag, loudness, number
 from xmlp.training import divergence, memory
 from xmlp.training.history import History
 from xmlp.training.measuring import measure
 from xmlp.training.planned import runner, trace
 from xmlp.training.sources import Chunk, Rows, Stream, fingerprint
 from xmlp.training.step import Batch, State, Step
+from xmlp.weights import HostArray, Mean
 
 Array = Any
 
@@ -53,6 +57,7 @@ class Snapshot(NamedTuple):
     position: int
     lr_scale: float
     link: str
+    mean: Mean
     state: State
 
 
@@ -124,13 +129,8 @@ class Trainer:
         self.loss = losses.get(loss)
         self.optimizer = optimizers.get(optimizer)
         self.metrics = _metrics(metrics)
-        self.callbacks = _callbacks(callbacks)
+        self.callbacks = callbacks_of(callbacks)
         self.seed = seeds.check_seed(seed)
-        for name, value in (("l1", l1), ("l2", l2)):
-            if not _is_number(value) or not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be a finite number >= 0, got {value!r}")
-        if clip_norm is not None and not (_is_number(clip_norm) and 0 < clip_norm < math.inf):
-            raise ValueError(f"clip_norm must be a finite number > 0, got {clip_norm!r}")
         if on_nonfinite not in ("skip", "raise"):
             raise ValueError(unknown("on_nonfinite", on_nonfinite, ("skip", "raise")))
         if self.loss.reduction == "none":
@@ -144,12 +144,15 @@ class Trainer:
         self.lr_scale = 1.0
         self.resumed = False
         self.history = History()
-        self._pure = Step(network, self.loss, self.optimizer, l1, l2, clip_norm)
-        self._runner = runner(self._pure, planned)
+        self._planned = None if planned is None else flag(planned, "planned")
+        self._pure = Step(network, self.loss, self.optimizer, *_penalties(l1, l2, clip_norm))
+        self._runner = runner(self._pure, self._planned)
         self._slots = self.optimizer.init(network.theta)
         self._inputs = Inputs(network.backend, network.in_features)
         self._sums = self._no_sums()
         self._fit: Fit | None = None
+        self._mean = Mean()  # of the weights of all rows so far
+        self._part = False  # whether the rows of a `fit` are a part of a stream, and not a data set
         self._order: Any = None  # the fingerprint of the order of an epoch that was cut, from a checkpoint
         self._busy = threading.Lock()
         self._stop = False
@@ -175,10 +178,10 @@ class Trainer:
         copy, now = self.network.backend.copy, self._state(self._sums)
         slots = {name: copy(slot) for name, slot in now.slots.items()}
         kept = State(copy(now.theta), slots, copy(now.stats), tuple(map(copy, now.sums)))
-        return Snapshot(self.steps, self.position, self.lr_scale, self.network.link, kept)
+        return Snapshot(self.steps, self.position, self.lr_scale, self.network.link, self._mean, kept)
 
     def _restore(self, snapshot: Snapshot) -> None:
-        self.steps, self.position, self.lr_scale, self.network.link, state = snapshot
+        self.steps, self.position, self.lr_scale, self.network.link, self._mean, state = snapshot
         self._sums = state.sums
         self._commit(state)
 
@@ -278,10 +281,34 @@ class Trainer:
     # --- one step -----------------------------------------------------------------------------------------------------
 
     def step(self, x: Any, y: Any, sample_weight: Any = None) -> Array:
-        """One update from one batch. Returns the loss before it, a 0-d array that stays on the device."""
-        x, targets, weights = self._inputs.batch(x, y, sample_weight, self.loss, self.network.out_features)
-        sums = self._advance(Chunk(Batch(x, targets, weights, None), None, 0, 1), self._no_sums())
-        return sums[0] / sums[1] if self.loss.reduction == "mean" else sums[0]
+        """One update from one batch. Returns the loss before it, a 0-d array that stays on the device.
+
+        The loss of a step that `clip_norm` leaves out, since its gradient is not finite, is nan. Weights are divided by
+        the mean weight of all rows that this trainer has seen, this batch included.
+
+        Raises
+        ------
+        RuntimeError
+            If a `fit` or a `step` of this trainer is under way, in another thread or in the calling callback.
+        """
+        self._acquire()
+        try:
+            chunk = self._chunk(*self._checked((x, y, sample_weight), ("x", "y")))
+            total, weight, _, skipped = self._advance(chunk, self._no_sums())
+            assert chunk.mean is not None
+            self._mean = chunk.mean
+        finally:
+            self._busy.release()
+        if self.loss.reduction == "sum":
+            return total
+        if self._pure.clip_norm is None and sample_weight is None:
+            return total / weight
+        xp = self.network.backend.xp
+        return xp.where(skipped > 0, math.nan, total / xp.where(weight > 0, weight, 1.0))
+
+    def _acquire(self) -> None:
+        if not self._busy.acquire(blocking=False):
+            raise RuntimeError("this trainer is in a fit already: wait for it to end, or use a second trainer")
 
     @np.errstate(all="ignore")  # what is not finite is found and told of
     def _advance(self, chunk: Chunk, sums: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -303,11 +330,18 @@ class Trainer:
         """
         network, batch_size = self.network, count(batch_size, "batch_size")
         x = np.zeros((batch_size, network.in_features), network.dtype)
-        labels = self.loss.link == "softmax"
-        y = np.zeros(batch_size, np.int32) if labels else np.zeros((batch_size, network.out_features), network.dtype)
+        y = self._empty_targets(batch_size)
         rows = np.zeros(batch_size, np.int32)
         sums = (np.zeros((), network.dtype),) * 4
         return trace(self._pure, self._state(sums), Batch(x, y, None, rows))
+
+    def _empty_targets(self, rows: int) -> Array:
+        """Labels if the loss takes them, else reals."""
+        try:
+            targets = self.loss.prepare(np.zeros(rows, np.int32), self.network.out_features)
+        except (TypeError, ValueError):
+            targets = np.zeros((rows, self.network.out_features))
+        return targets.astype(np.int32 if targets.ndim == 1 else self.network.dtype)
 
     def memory(self, batch_size: int = 32, rows: int = 0) -> int:
         """Bytes that training on `rows` rows takes besides the data, at its peak, where steps are planned.
@@ -372,6 +406,13 @@ class Trainer:
             A weight k is the row repeated k times, 0 the row removed; (N, outputs) weighs each target by itself. A
             target that is missing has the weight 0: NaN among reals, or what is masked in a NumPy masked array. Batch
             normalisation counts rows, whatever they weigh.
+
+            Their scale has no effect unless the reduction of the loss is "sum": they are divided by their mean over all
+            rows, in double precision, and the gradient of a step is their weighted sum over the batch divided by its
+            rows. So a batch of all rows has exactly the gradient of the repeated rows, and a smaller one has it on
+            average: of 20,000 rows of which 40 weigh 250 and the others 0.501, the batches of 32 that hold one of
+            the 40 take a step 8 times as large as the others. An iterable is not known beforehand: the weights of
+            each batch are divided by the mean weight of all rows up to it, those of earlier fits and steps included.
         output_weight : array (outputs,), optional
             Multiplies the sample weights, of the validation data too.
         class_weight : dict of label to weight, or "balanced", optional
@@ -394,11 +435,12 @@ class Trainer:
         OutOfMemoryError
             If the steps do not fit in memory: what is needed, what is free, and a batch size that would fit.
         RuntimeError
-            If a `fit` of this trainer is under way, in another thread or in the calling callback.
+            If a `fit` or a `step` of this trainer is under way, in another thread or in the calling callback.
         """
-        if not self._busy.acquire(blocking=False):
-            raise RuntimeError("this trainer is in a fit already: wait for it to end, or use a second trainer")
+        verbose = loudness(verbose)
+        self._acquire()
         try:
+            self.callbacks = callbacks_of(self.callbacks)
             source, validation = self._begin(
                 x, y, epochs, batch_size, validation_data, validation_split, sample_weight, shuffle,
                 {"output_weight": output_weight}, {"class_weight": class_weight},
@@ -439,17 +481,18 @@ class Trainer:
         of_classes: dict[str, Any],
     ) -> tuple[Rows | Stream, Batch | None]:  # fmt: skip
         """Check what `fit` was called with; returns where batches come from, and the validation data."""
+        shuffle = None if shuffle is None else flag(shuffle, "shuffle")
         if epochs is None:
             fit = self._unfinished(batch_size=batch_size, validation_split=validation_split, shuffle=shuffle)
         else:
             fraction = 0.0 if validation_split is None else validation_split
-            if not _is_number(fraction):
+            if isinstance(fraction, bool) or not isinstance(fraction, Real):
                 raise ValueError(f"validation_split must be a number between 0 and 1, got {validation_split!r}")
             size = count(32 if batch_size is None else batch_size, "batch_size")
             fit = Fit(self.epoch + count(epochs, "epochs"), size, shuffle is not False, float(fraction), 0)
         if validation_data is not None and fit.validation_split:
             raise ValueError("give validation_data or validation_split, not both")
-        validation = None
+        validation, mean = None, self._mean
         if y is None and not hasattr(x, "shape"):
             if sample_weight is not None or of_classes["class_weight"] is not None or fit.validation_split:
                 raise ValueError(
@@ -459,8 +502,8 @@ class Trainer:
         elif y is None:
             raise ValueError("fit needs y, the targets of the rows of x; only an iterable of batches goes without")
         else:
-            data = self._data((x, y, sample_weight), ("x", "y"), **of_outputs, **of_classes)
-            data, validation = self._split(data, fit.validation_split)
+            whole, weights = self._checked((x, y, sample_weight), ("x", "y"), **of_outputs, **of_classes)
+            (data, mean), validation = self._split(whole, weights, fit.validation_split)
             source = Rows(data, fit.batch_size, fit.shuffle, self)
         if validation_data is not None:
             validation = self._data(validation_data, ("validation x", "validation y"), **of_outputs)
@@ -486,7 +529,7 @@ class Trainer:
         self.resumed = epochs is None
         self._fit = replace(fit, rows=rows, held=held)
         if not self.resumed:
-            self.position, self._sums = 0, self._no_sums()
+            self.position, self._sums, self._mean = 0, self._no_sums(), mean
         return source, validation
 
     def _unfinished(self, **given: Any) -> Fit:
@@ -507,7 +550,7 @@ class Trainer:
             for chunk in source.epoch(self.epoch, self.position, limit):
                 if self._stop:
                     return False
-                self._sums = self._advance(chunk, self._sums)
+                self._sums = self._advance(chunk, self._rescaled(chunk.mean))
                 self.position += chunk.steps
                 if limit:
                     self._call("on_step_end")
@@ -533,6 +576,14 @@ class Trainer:
         self.history.append(row)
         self._call("on_epoch_end")
         return True
+
+    def _rescaled(self, mean: Mean | None) -> tuple[Array, ...]:
+        """The epoch's sums where the weights of a stream are counted by its new mean."""
+        old, self._mean = self._mean, self._mean if mean is None else mean
+        if not old.rows or old.value == self._mean.value:
+            return self._sums
+        factor, asarray = old.value / (self._mean.value or 1.0), self.network.backend.xp.asarray
+        return (*(asarray(s * factor) for s in self._sums[:2]), *self._sums[2:])
 
     @np.errstate(all="ignore")  # what is not finite is found and told of
     def _measured(self, source: Rows | Stream, before: Snapshot) -> dict[str, float]:
@@ -565,22 +616,62 @@ class Trainer:
     # --- data ---------------------------------------------------------------------------------------------------------
 
     def _data(self, data: tuple[Any, ...], what: tuple[str, str], **weighting: Any) -> Batch:
+        """A data set of its own, its weights of mean 1."""
+        batch, weights = self._checked(data, what, **weighting)
+        return batch._replace(weights=self._inputs.placed(weights, self.loss))
+
+    def _checked(
+        self, data: tuple[Any, ...], what: tuple[str, str], **weighting: Any
+    ) -> tuple[Batch, HostArray | None]:
+        """x and y on the device, and their weights on the host."""
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError(f"{what[0].partition(' ')[0]} data must be (x, y) or (x, y, sample_weight)")
         x, y, weights = data if len(data) == 3 else (*data, None)
-        return Batch(*self._inputs.batch(x, y, weights, self.loss, self.network.out_features, what, **weighting), None)
+        outputs = self.network.out_features
+        x, y, weights = self._inputs.batch(x, y, weights, self.loss, outputs, what, **weighting)
+        return Batch(x, y, None, None), weights
 
-    def _split(self, data: Batch, fraction: float) -> tuple[Batch, Batch | None]:
+    def _weighed(self, weights: HostArray | None, rows: int, part: bool) -> tuple[Array | None, Mean]:
+        """Weights on the device, of a data set or a part of a stream, and the mean of all rows up to these."""
+        mean = self._mean.after(weights, rows) if self.loss.reduction == "mean" else self._mean
+        if part and weights is None and mean.rows and mean.value != 1.0:
+            weights = np.ones(rows)
+        return self._inputs.placed(weights, self.loss, mean if part else None), mean
+
+    def _chunk(self, batch: Batch, weights: HostArray | None) -> Chunk:
+        """One step with a batch of a stream."""
+        placed, mean = self._weighed(weights, batch.x.shape[0], part=True)
+        return Chunk(batch._replace(weights=placed), None, 0, 1, mean)
+
+    def _split(
+        self, data: Batch, weights: HostArray | None, fraction: float
+    ) -> tuple[tuple[Batch, Mean], Batch | None]:
+        """The rows to train on, with the mean weight up to these, and those that are held out."""
         if not fraction:
-            return data, None
+            placed, mean = self._weighed(weights, data.x.shape[0], self._part)
+            return (data._replace(weights=placed), mean), None
         train, held = split_rows(data.x.shape[0], fraction, self.seed)
-        return self._rows(data, train), self._rows(data, held)
+        of_train = None if weights is None else weights[train]
+        if of_train is not None and of_train.max() == 0:
+            raise ValueError("validation_split left no row of any weight to train on: nothing would be learnt")
+        placed, mean = self._weighed(of_train, len(train), self._part)
+        of_held = None if weights is None else self._inputs.placed(weights[held], self.loss)
+        return (self._rows(data, train, placed), mean), self._rows(data, held, of_held)
 
-    def _rows(self, data: Batch, rows: Any) -> Batch:
+    def _rows(self, data: Batch, rows: Any, weights: Array | None) -> Batch:
         backend = self.network.backend
         index = backend.from_host(rows, "int32")
-        taken = [None if a is None else backend.xp.take(a, index, axis=0) for a in data[:3]]
-        return Batch(taken[0], taken[1], taken[2], None)
+        x, y = (backend.xp.take(a, index, axis=0) for a in (data.x, data.y))
+        return Batch(x, y, weights, None)
+
+    def _go_on_with(self, optimizer: Optimizer, l1: Any, l2: Any, clip_norm: Any) -> None:
+        """Other settings from the next step on; the optimizer's vectors stay."""
+        l1, l2, clip_norm = _penalties(l1, l2, clip_norm)
+        step = replace(self._pure, optimizer=optimizer, l1=l1, l2=l2, clip_norm=clip_norm)
+        as_before = replace(step, optimizer=replace(optimizer, lr=self._pure.optimizer.lr))
+        self.optimizer = optimizer
+        if as_before != self._pure:  # programs do not depend on the learning rate
+            self._pure, self._runner = step, runner(step, self._planned)
 
     def _call(self, event: str) -> None:
         for callback in self.callbacks:
@@ -614,8 +705,9 @@ def _warn_of_equal_units(network: Network) -> None:
                     )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+def _penalties(l1: Any, l2: Any, clip_norm: Any) -> tuple[float, float, float | None]:
+    bound = None if clip_norm is None else number(clip_norm, "clip_norm", above=True)
+    return number(l1, "l1"), number(l2, "l2"), bound
 
 
 def _check_rows(network: Network, size: int, rows: int) -> None:
@@ -627,18 +719,6 @@ def _check_rows(network: Network, size: int, rows: int) -> None:
                 f"layer {i}, {type(layer).__name__}, takes the mean and the variance of the rows of a batch, and one "
                 f'row has no variance: {remedy}, or use LayerNorm, normalization="layer"'
             )
-
-
-def _callbacks(wanted: Sequence[Any]) -> list[Any]:
-    if not isinstance(wanted, Iterable) or isinstance(wanted, type):
-        raise TypeError(f"callbacks is a sequence of objects, got {wanted!r}. Put it in a list.")
-    callbacks = list(wanted)
-    for callback in callbacks:
-        if isinstance(callback, type):
-            raise TypeError(
-                f"the callback is the class {callback.__name__}, not an instance: write {callback.__name__}()"
-            )
-    return sorted(callbacks, key=lambda callback: bool(getattr(callback, "last", False)))
 
 
 def _metrics(wanted: Sequence[Any]) -> list[metrics.Metric]:
@@ -654,15 +734,7 @@ def _line(epoch: int, history: History) -> str:
     return f"epoch {epoch}  " + "  ".join(values)
 
 
-def fit(network: Network, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = "adam", **kw: Any) -> History:
-    """`Trainer(network, ...).fit(x, y, ...)` with the keywords of both; a loss not given follows from the targets."""
-    names = ("metrics", "callbacks", "seed", "l1", "l2", "clip_norm", "on_nonfinite", "planned")
-    of_trainer = {name: kw.pop(name) for name in names if name in kw}
-    trainer = Trainer(network, loss=loss or _fitting_loss(network, y), optimizer=optimizer, **of_trainer)
-    return trainer.fit(x, y, epochs=kw.pop("epochs", 10), **kw)
-
-
-def _fitting_loss(network: Network, y: Any) -> str:
+def fitting_loss(network: Network, y: Any) -> str:
     """What the output activation asks for, softmax cross-entropy for labels of several classes, else squared error."""
     if network.link == "sigmoid":
         return "binary_cross_entropy"
