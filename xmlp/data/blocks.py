@@ -63,8 +63,8 @@ def plain_numbers(cells: Sequence[str], strict: bool) -> Floats | None:
         pass
     if strict:
         return None
-    found = (number(cell) for cell in cells)
-    return np.asarray([math.nan if x is None or not math.isfinite(x) else x for x in found], dtype=np.float64)
+    value = {cell: x for cell in set(cells) if (x := number(cell)) is not None and math.isfinite(x)}
+    return np.asarray([value.get(cell, math.nan) for cell in cells], dtype=np.float64)
 
 
 def trimmed(cells: Strings) -> Strings:

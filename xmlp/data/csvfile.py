@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, BinaryIO, Protocol, TextIO
 
 from xmlp.data.blocks import Block, number
-from xmlp.data.columns import Cells, Table
 from xmlp.data.dialect import Dialect, check_separator, find_separator, named_separator
 from xmlp.data.readers import ENGINES, ExactReader, exact_blocks, regular_block
 from xmlp.data.textfile import Pieces, count_lines, failure
+from xmlp.data.texttable import Cells, Table
 from xmlp.errors import unknown
 
 __all__ = ["Cells", "Table", "number", "read_csv", "write_predictions"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xmlp.data.blocks import Block, Floats, Lists, renumbered
+from xmlp.data.blocks import Block, Floats, Lists, plain_numbers, renumbered
 from xmlp.data.dialect import Dialect
 from xmlp.data.textfile import failure
 from xmlp.errors import DataError
@@ -66,6 +66,13 @@ class _Store:
             cells = list(itertools.chain.from_iterable(block.strings(column) for block in self.blocks))
             self._last = last = name, cells
         return last[1]
+
+    def cell(self, name: str, row: int) -> str:
+        for block in self.blocks:
+            if row < len(block.lines):
+                return block.strings(self.position[name])[row]
+            row -= len(block.lines)
+        raise IndexError(row)
 
     def floats(self, name: str) -> Floats | None:
         if name not in self._floats:
@@ -254,8 +261,12 @@ class Table:
         values = self._store.floats(column)
         if self._rows is None:
             return values
-        values = self.numbers(column) if values is None else values[self._rows]
-        return None if np.isnan(values).any() else values
+        if values is None:
+            if len(self) and plain_numbers([self._store.cell(column, int(self._rows[0]))], strict=True) is None:
+                return None
+            values = self._store.numbers(column)
+        chosen = values[self._rows]
+        return None if np.isnan(chosen).any() else chosen
 
     def numbers(self, column: str) -> Floats:
         """A column that is not all numbers: NaN for each cell that is not a plain finite number.
