@@ -8,7 +8,8 @@ from pathlib import Path
 def main() -> None:
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *(r for name in ("fast", "sklearn", "plot") for r in extras[name])]:
+    optional = (requirement for name in ("fast", "sklearn", "plot", "table") for requirement in extras[name])
+    for requirement in [*project["dependencies"], *optional]:
         print("{}=={}".format(*re.match(r"([\w-]+)>=([\d.]+)", requirement).groups()))
 
 

@@ -49,8 +49,7 @@ def read(path: str) -> Table:
         return read_csv(path)
     if not isinstance(sys.stdin, io.TextIOWrapper):
         raise click.UsageError("standard input is closed")
-    sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return read_csv(sys.stdin, name="standard input")
+    return read_csv(sys.stdin.buffer, name="standard input")
 
 
 def features(schema: TableSchema, table: Table, dtype: str) -> Any:
