@@ -142,9 +142,9 @@ def command(
 
     Columns of numbers are standardised, other columns become categories, which stay 0 and 1. The task is classification
     or regression, as the target asks for. The model has the weights of the epoch with the lowest loss on the rows that
-    are held out, of the last one where none are. Without CSV the network learns the embedded digits: trained on the digits of 30 people, tested
-    on those of 13 others. Ctrl-C ends training and keeps the model; the same command with --resume finishes the run, to
-    the same model file as if it had not been cut.
+    are held out, of the last one where none are. Without CSV the network learns the embedded digits: trained on the
+    digits of 30 people, tested on those of 13 others. Ctrl-C ends training and keeps the model; the same command with
+    --resume finishes the run, to the same model file as if it had not been cut.
     """
     if quiet and as_json:
         raise click.UsageError("--quiet and --json exclude each other")
