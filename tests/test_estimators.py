@@ -517,7 +517,7 @@ def test_calibration_and_thresholds_are_used() -> None:
 def test_without_scikit_learn_the_remedy_is_named() -> None:
     code = "import sys; sys.modules['sklearn'] = None; import xmlp; xmlp.MLPClassifier"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert 'the estimators need scikit-learn: pip install "xmlp[sklearn]"' in run.stderr
+    assert 'the estimators need scikit-learn: pip install ".[sklearn]"' in run.stderr
 
 
 WRONG: dict[str, tuple[Any, type[Exception], str]] = {

@@ -89,4 +89,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """What is public, and what every module has: none of the imports above."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

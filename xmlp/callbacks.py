@@ -39,6 +39,7 @@ from xmlp.errors import unknown
 from xmlp.settings import count, flag, number
 
 if TYPE_CHECKING:
+    from xmlp.network import Network
     from xmlp.training.trainer import Trainer
 
 __all__ = [
@@ -199,8 +200,13 @@ class EarlyStopping:
             trainer.stop()
 
     def on_fit_end(self, trainer: "Trainer") -> None:
-        if self._theta is not None and (self.stopped or trainer.finished):
-            trainer.network.theta, trainer.network.stats = self._theta, self._stats
+        if self.stopped or trainer.finished:
+            self.give_best(trainer.network)
+
+    def give_best(self, network: "Network") -> None:
+        """Give a network the parameters and statistics of the best epoch so far, if there is one and it was kept."""
+        if self._theta is not None:
+            network.theta, network.stats = self._theta, self._stats
 
     def state(self) -> dict[str, Any]:
         kept = {} if self._theta is None else {"theta": self._theta, "stats": self._stats}

@@ -63,7 +63,7 @@ CASES = {
     "task": ((*T, "--task", "regresion"), "Did you mean 'regression'?"),
     "missing": ((*T, "--missing", "men"), "Did you mean 'mean'?"),
     "backend": ((*T, "--backend", "nunpy"), "unknown backend 'nunpy'. Did you mean 'numpy'?"),
-    "cupy": ((*T, "--backend", "cupy"), "xmlp[cuda12]"),
+    "cupy": ((*T, "--backend", "cupy"), '.[cuda12]"'),
     "dtype": ((*T, "--dtype", "float16"), "has no 16-bit floats"),
     "quiet and JSON": ((*T, "--quiet", "--json"), "--quiet and --json exclude each other"),
     "unknown option": ((*T, "--epoch", "3"), "Did you mean"),

@@ -60,8 +60,8 @@ def test_a_signal_ends_training_and_keeps_the_model(here, number, code, start):
     print(f"stopped {time.perf_counter() - sent:.2f} s after the signal")
     assert process.returncode == code
     name = signal.Signals(number).name
-    told = rf"stopped by {name} in epoch (\d+) of 100000; the weights so far are in model.safetensors\n"
-    assert (match := re.fullmatch(told + r"to go on: xmlp train .*--resume\n", err))
+    told = rf"stopped by {name} in epoch (\d+) of 100000; the weights of epoch \d+, the best, are in model.safetensors"
+    assert (match := re.fullmatch(told + r"\nto go on: xmlp train .*--resume\n", err))
     network = xmlp.load("model.safetensors")
     assert network.metadata["training"]["epochs"] == int(match[1]) - 1
     assert json.loads(run("evaluate", "model.safetensors", "--json").stdout)["accuracy"] > 0.7
@@ -197,7 +197,7 @@ def test_what_is_piped_has_no_escape_codes(here, start):
     process = start("train", "--epochs", 2)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert len(out.splitlines()) == 6
+    assert len(out.splitlines()) == 10
     assert "\x1b" not in out
     assert "\r" not in out
 

@@ -92,7 +92,7 @@ def test_evaluate_prints_a_table(shelf):
     counts = [int(n) for line in lines[-2:] for n in line.split()[1:]]
     assert sum(counts) == 300
     lines = run("evaluate", shelf / "price.safetensors", shelf / "houses.csv").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["rows", "R2", "MAE", "RMSE"]
+    assert [line.split()[0] for line in lines] == ["rows", "R2", "MAE", "RMSE", "always"]
 
 
 def test_digits_are_measured_without_a_csv(shelf):
@@ -172,7 +172,7 @@ def test_many_classes_leave_out_the_matrix(here):
     columns["kind"] = [f"c{i % 40}" for i in range(200)]
     path = table(here / "a.csv", columns)
     run("train", path, "--target", "kind", "--epochs", 1, "--quiet")
-    assert len(run("evaluate", "model.safetensors", path).stdout.splitlines()) == 5
+    assert len(run("evaluate", "model.safetensors", path).stdout.splitlines()) == 6
     assert np.sum(json.loads(run("evaluate", "model.safetensors", path, "--json").stdout)["confusion_matrix"]) == 200
 
 

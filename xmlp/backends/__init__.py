@@ -15,7 +15,7 @@ __all__ = ["Backend", "available_backends", "backend", "cast", "owner"]
 # name -> (module here, top-level import, how to get it)
 _LIBRARIES = {
     "numpy": ("_numpy", "numpy", "pip install numpy"),
-    "cupy": ("_cupy", "cupy", 'pip install "xmlp[cuda12]" or "xmlp[cuda13]", whichever `nvidia-smi` shows'),
+    "cupy": ("_cupy", "cupy", 'pip install ".[cuda12]" or ".[cuda13]" in xmlp\'s folder, as `nvidia-smi` says'),
     "torch": ("_torch", "torch", "pip install torch"),
     "jax": ("_jax", "jax", "pip install jax"),
     "array-api-strict": ("_strict", "array_api_strict", "pip install array-api-strict"),

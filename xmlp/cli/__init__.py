@@ -11,7 +11,7 @@ import click
 
 import xmlp
 from xmlp.cli.options import examples
-from xmlp.cli.text import shown
+from xmlp.cli.text import of_command, shown
 from xmlp.errors import BackendError, DivergenceError, OutOfMemoryError, unknown
 
 __all__ = ["main"]
@@ -86,7 +86,7 @@ def _message(error: BaseException) -> str:
         text = error.strerror + ("" if error.filename is None else f": {os.fsdecode(error.filename)}")
     elif isinstance(error, MemoryError) and not isinstance(error, OutOfMemoryError):
         text = f"not enough memory: {text or 'an allocation failed'}. Use smaller layers or batches."
-    return " ".join(map(shown, text.splitlines())) or type(error).__name__
+    return " ".join(map(shown, of_command(text).splitlines())) or type(error).__name__
 
 
 def _settle_output() -> None:

@@ -39,11 +39,13 @@ def command(path: str, csv: str | None, backend: str, as_json: bool) -> None:
     if 0 < len(schema.classes) <= _MAX_JSON:
         labels = network.predict_label(x, batch_size=model.BATCH)
         matrix = metrics.confusion_matrix(y, labels, classes=len(schema.classes)).tolist()
+    base = model.baseline(schema, y)
     if as_json:
         extra = {"classes": schema.classes, "confusion_matrix": matrix} if schema.classes else {}
-        click.echo(json_line({"rows": len(y), **found, **extra}))
+        click.echo(json_line({"rows": len(y), **found, "baseline": base.scores, **extra}))
         return
-    click.echo(columns([("rows", len(y)), *((model.NAMES[name], f"{value:.6g}") for name, value in found.items())]))
+    click.echo(columns([("rows", len(y)), *((model.NAMES[name], model.score(v, 6)) for name, v in found.items())]))
+    click.echo(f"{base.words}: {model.told(base.scores)}")
     if matrix is not None and len(matrix) <= _MAX_SHOWN:
         click.echo("\nrows are the true classes, columns the predicted ones")
         rows = [(name, *counts) for name, counts in zip(schema.classes, matrix, strict=True)]

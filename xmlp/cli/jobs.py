@@ -13,6 +13,10 @@ from xmlp.data import Column, Table, TableSchema, mean_and_scale
 from xmlp.data.batches import split_rows
 from xmlp.network import Network
 
+_BLOCK = 8192  # rows of a table that become numbers at a time
+_MAX_TOLD = 5  # classes whose rows are told one by one
+_RESOLUTION = 2**16  # different values between the smallest and the largest of a column that features must keep
+
 
 class Rows(NamedTuple):
     """Features (N, in_features) and targets (N,)."""
@@ -56,6 +60,22 @@ class Job:
     def metric(self) -> str:
         return "accuracy" if self.schema.classes else "r2"
 
+    @property
+    def decided(self) -> list[str]:
+        """What was taken for what: the task with its rows to train on, and the kinds of the columns."""
+        schema, y = self.schema, self.train.y
+        if schema.classes:
+            counts = np.bincount(y, minlength=len(schema.classes)).tolist()
+            rows = ", ".join(f"{name[:30]} {n}" for name, n in zip(schema.classes, counts, strict=True))
+            some = f"{len(counts)} classes of {min(counts)} to {max(counts)} rows"
+            target = some if len(counts) > _MAX_TOLD else rows
+        else:
+            target = f"{y.min():g} to {y.max():g}"
+        words = [len(c.features) for c in schema.columns if c.categories is not None]
+        columns = [f"{len(schema.columns) - len(words)} of numbers"]
+        columns += [f"{len(words)} of categories with {sum(words)} values"] * bool(words)
+        return [f"{schema.task} of {schema.target}: {target}", f"columns: {', '.join(columns)}"]
+
     @cached_property
     def _scaling(self) -> tuple[float, float]:
         """Mean and scale of the targets to train on."""
@@ -68,6 +88,24 @@ class Job:
         """Rows as the loss takes them: in a regression, targets of mean 0 and scale 1."""
         mean, scale = self._scaling
         return rows if self.schema.classes else rows._replace(y=(rows.y - mean) / scale)
+
+    def adapt(self, network: Network) -> None:
+        """Let the first layer standardise the numbers as the training rows ask for; categories stay 0 and 1.
+
+        A category of a share p of the rows would become an input of sqrt(1/p) deviations where it occurs: the rarer
+        it is, the louder.
+        """
+        network.adapt(self.train.x)
+        first, *rest = network.statistics
+        xp, numbers = network.backend.xp, network.backend.from_host(self._numbers, "bool")
+        mean = xp.where(numbers, first["mean"], xp.zeros_like(first["mean"]))
+        scale = xp.where(numbers, first["scale"], xp.ones_like(first["scale"]))
+        network.statistics = [{"mean": mean, "scale": scale}, *rest]
+
+    @property
+    def _numbers(self) -> Any:
+        """Which of the features are numbers (in_features,)."""
+        return np.concatenate([np.full(len(c.features), c.categories is None) for c in self.schema.columns])
 
     def finish(self, network: Network) -> None:
         """Let the last layer, which is dense, turn standardised predictions back: y scale + mean."""
@@ -104,18 +142,35 @@ def table(
     labels = checked.targets(whole) if checked.classes else None
     train, held = _split(len(whole), validation, seed, labels)
     schema = TableSchema.learn(whole.take(train), target, checked.task, missing=missing)
-    rows, kept = (_rows(schema, whole.take(part), dtype) if len(part) else None for part in (train, held))
+    rows, kept = (_rows(schema, whole, part, dtype) if len(part) else None for part in (train, held))
     assert rows is not None
     if not schema.classes and (rows.y == rows.y[0]).all():
         raise whole.error(f"all targets to train on are {rows.y[0]:g}: there is nothing to learn", column=target)
     return Job(whole.name, schema, rows, kept)
 
 
-def _rows(schema: TableSchema, part: Table, dtype: str) -> Rows:
-    y = schema.targets(part)
-    if not schema.classes:
-        model.check_range(part, y[:, None], (schema.target,), dtype)
-    return Rows(model.features(schema, part, dtype), y)
+def _rows(schema: TableSchema, whole: Table, part: Any, dtype: str) -> Rows:
+    """Some rows of a table, block by block: only the result is ever as large as the part.
+
+    Features have the dtype of the network, unless that is too coarse for a column to be told apart once its mean is
+    taken off, as seconds since 1970 are in float32: then all are float64.
+    """
+    x = np.empty((len(part), schema.in_features), dtype)
+    y = np.empty(len(part), np.int64 if schema.classes else np.float64)
+    low, high = np.full(schema.in_features, np.inf), np.full(schema.in_features, -np.inf)
+    error = np.zeros(schema.in_features)
+    for start in range(0, len(part), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        block = whole.take(part[rows])
+        y[rows] = schema.targets(block)
+        if not schema.classes:
+            model.check_range(block, y[rows, None], (schema.target,), dtype)
+        exact = model.features(schema, block, dtype)
+        x[rows] = exact
+        low, high = np.minimum(low, exact.min(axis=0)), np.maximum(high, exact.max(axis=0))
+        error = np.maximum(error, np.abs(exact - x[rows]).max(axis=0))
+    coarse = (error > (high - low) / _RESOLUTION) & (high > low)
+    return _rows(schema, whole, part, "float64") if dtype == "float32" and coarse.any() else Rows(x, y)
 
 
 def _split(rows: int, fraction: float, seed: int, labels: Any) -> tuple[Any, Any]:

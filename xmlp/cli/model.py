@@ -1,14 +1,16 @@
 """A model file together with the table that it was trained on: what evaluate and predict need, and nothing else."""
 
 import io
+import math
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
 from xmlp import metrics
 from xmlp import network as networks
+from xmlp.cli.text import shown
 from xmlp.data import Table, TableSchema, read_csv
 from xmlp.errors import CheckpointError
 from xmlp.network import Network
@@ -68,12 +70,47 @@ def check_range(table: Table, values: Any, names: tuple[str, ...], dtype: str) -
 
 
 def scores(network: Network, schema: TableSchema, x: Any, y: Any) -> dict[str, float]:
-    """The metrics of the task; precision, recall and F1 are means over the classes."""
+    """The metrics of the task; precision, recall and F1 are means over the classes, NaN is what is not defined."""
     if schema.task == "regression":
-        predicted = network.predict(x, BATCH)[:, 0]
-        return {name: metrics.get(name).function(y, predicted) for name in ("r2", "mae", "rmse")}
+        return _errors(y, network.predict(x, BATCH)[:, 0])
     labels = network.predict_label(x, batch_size=BATCH)
     found = {"accuracy": metrics.accuracy(y, labels)}
     for name in ("precision", "recall", "f1"):
         found[name] = metrics.get(name).function(y, labels, average="macro", classes=len(schema.classes))
     return found
+
+
+def _errors(y: Any, predicted: Any) -> dict[str, float]:
+    found = {name: metrics.get(name).function(y, predicted) for name in ("r2", "mae", "rmse")}
+    return found if len(y) > 1 else {**found, "r2": math.nan}  # the spread of one number
+
+
+class Baseline(NamedTuple):
+    """What predicts without features reach on the same rows: the least that a model must be better than."""
+
+    words: str
+    scores: dict[str, float]
+
+
+def baseline(schema: TableSchema, y: Any) -> Baseline:
+    """The most frequent class; of numbers the median for MAE and the mean for RMSE, each the best of all constants."""
+    if schema.task == "regression":
+        middle, mean = (np.full(len(y), value) for value in (np.median(y), np.mean(y)))
+        return Baseline("always their median or mean", {"mae": metrics.mae(y, middle), "rmse": metrics.rmse(y, mean)})
+    counts = np.bincount(y, minlength=len(schema.classes))
+    often = int(counts.argmax())
+    return Baseline(f"always {shown(schema.classes[often])}", {"accuracy": counts[often] / len(y)})
+
+
+def told(scores: dict[str, float]) -> str:
+    """Scores in a line for people."""
+    return "  ".join(f"{NAMES[name]} {score(value)}" for name, value in scores.items())
+
+
+def score(value: float, digits: int = 4) -> str:
+    """A score for people.
+
+    >>> score(0.97654), score(float("nan"))
+    ('0.9765', 'undefined')
+    """
+    return "undefined" if math.isnan(value) else f"{value:.{digits}g}"

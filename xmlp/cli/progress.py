@@ -13,9 +13,11 @@ from xmlp.cli.text import json_line, quantity
 from xmlp.training import History, Trainer
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 _BARS = "▁▂▃▄▅▆▇█"
+_GAP = 2  # columns between the parts of the view
+_LEAST_BAR = 10
 
 
 class Course(NamedTuple):
@@ -25,6 +27,7 @@ class Course(NamedTuple):
     rows: int
     batch_size: int
     metric: str
+    held: int = 2  # rows to validate on
 
     @property
     def steps(self) -> int:
@@ -34,7 +37,24 @@ class Course(NamedTuple):
     def measured(self, history: History) -> dict[str, list[float]]:
         """The losses and the metric by words for people; of the metric only that of the validation rows, if any."""
         metric = f"val_{self.metric}" if f"val_{self.metric}" in history else self.metric
-        return {_word(name): history[name] for name in ("loss", "val_loss", metric) if name in history}
+        names = ("loss", "val_loss", metric)
+        return {_word(name): history[name] for name in names if name in history and self.defined(name)}
+
+    def defined(self, name: str) -> bool:
+        """Whether a quantity of the history has a meaning: R2 divides by the spread of targets, and one has none."""
+        return name != "val_r2" or self.held > 1
+
+    def kept(self, history: History, epoch: int) -> str:
+        """Which epoch's weights the model has, and why."""
+        last = history.epochs
+        if "val_loss" not in history:
+            return f"last epoch, {epoch}, kept: no rows are held out to tell which is best"
+        validated = {word.partition(" ")[2]: v for word, v in self.measured(history).items() if " " in word}
+        best = ", ".join(f"{word} {column[epoch - 1]:#.4g}" for word, column in validated.items())
+        if epoch == last:
+            return f"best epoch {epoch} of {last} kept, the last: {best}"
+        end = ", ".join(f"{column[-1]:#.4g}" for column in validated.values())
+        return f"best epoch {epoch} of {last} kept: {best}; last {end}"
 
 
 def _word(name: str) -> str:
@@ -63,9 +83,14 @@ class Quiet:
     def __init__(self, course: Course):
         self.course = course
         self._steps = 0
+        self._warm: tuple[int, float] | None = None  # steps and time when the first steps were made
+        self._timed = False
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        self._steps = trainer.steps
+        self._steps, self._warm, self._timed = trainer.steps, None, False
+
+    def on_progress(self, trainer: Trainer) -> None:
+        self._warm = self._warm or (trainer.steps, time.perf_counter())
 
     def __enter__(self) -> "Quiet":
         return self
@@ -79,16 +104,21 @@ class Quiet:
         """Tell programs how it ended."""
 
     def speed(self, trainer: Trainer) -> float:
-        """Rows a second since this was asked last, after an epoch."""
+        """Rows a second since this was asked last, after an epoch; the first steps, which compile, do not count."""
         steps, self._steps = trainer.steps - self._steps, trainer.steps
-        return steps * self.course.rows / self.course.steps / max(trainer.history["seconds"][-1], 1e-9)
+        seconds = trainer.history["seconds"][-1]
+        if self._warm is not None and not self._timed and trainer.steps > self._warm[0]:
+            steps, seconds = trainer.steps - self._warm[0], time.perf_counter() - self._warm[1]
+        self._timed = True
+        return steps * self.course.rows / self.course.steps / max(seconds, 1e-9)
 
 
 class Json(Quiet):
     """An object a line: one for each epoch, one for the end."""
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        row = {name: column[-1] for name, column in trainer.history.items()}
+        defined = self.course.defined
+        row: dict[str, Any] = {n: column[-1] if defined(n) else None for n, column in trainer.history.items()}
         row["samples_per_second"] = round(self.speed(trainer))
         click.echo(json_line({"event": "epoch", "epoch": trainer.epoch, **row}))
 
@@ -110,7 +140,10 @@ class Lines(Quiet):
 
 
 class View(Quiet):
-    """A bar with the epochs and the time that is left, and under it the latest numbers with their curves."""
+    """A bar with the epochs and the time that is left, and under it the latest numbers with their curves.
+
+    A narrow terminal gets less: first the speed goes, then the bar, then the curves.
+    """
 
     def __init__(self, course: Course):
         from rich.console import Console
@@ -137,30 +170,49 @@ class View(Quiet):
         self._trainer, self._begin, self._made = trainer, time.perf_counter(), trainer.steps
 
     def on_progress(self, trainer: Trainer) -> None:
+        super().on_progress(trainer)
         if time.perf_counter() - self._drawn > 0.1:
             self._live.refresh()
             self._drawn = time.perf_counter()
 
-    def __rich__(self) -> "RenderableType":
-        from rich.console import Group
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        if self._trainer is not None:
+            yield self._bar(self._trainer, options.max_width)
+            yield self._numbers(self._trainer, options.max_width)
+
+    def _bar(self, trainer: Trainer, width: int) -> "RenderableType":
+        """The line with the epoch, and as much more as there is room for."""
         from rich.progress_bar import ProgressBar
         from rich.table import Column, Table
+
+        course, done = self.course, trainer.steps
+        total = course.epochs * course.steps
+        made, at = self._warm or (self._made, self._begin)
+        speed = (done - made) / max(time.perf_counter() - at, 1e-9)
+        spent = time.perf_counter() - self._begin
+        left = f"ETA {_clock((total - done) / speed)}" if made < done < total else _clock(spent)
+        epoch = f"epoch {min(done // course.steps + 1, course.epochs)}/{course.epochs}"
+        share, rate = f"{done / total:4.0%}", f"{quantity(speed * course.rows / course.steps)} samples/s"
+        for end in (f"{share}  {rate}  {left}", f"{share}  {left}"):
+            if width >= len(epoch) + _LEAST_BAR + len(end) + 2 * _GAP:
+                sides = Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True)
+                bar = Table.grid(*sides, padding=(0, _GAP), expand=True)
+                bar.add_row(epoch, ProgressBar(total, done), end)
+                return bar
+        lines = (f"{epoch}  {share}  {left}", f"{epoch}  {left}")
+        return next((line for line in lines if len(line) <= width), epoch)
+
+    def _numbers(self, trainer: Trainer, width: int) -> "RenderableType":
+        """The latest numbers; before there are any an empty line, where what is typed does not wrap the bar."""
+        from rich.table import Table
         from rich.text import Text
 
-        if self._trainer is None:
+        measured = self.course.measured(trainer.history)
+        if not measured:
             return Text()
-        course, trainer = self.course, self._trainer
-        total, done = course.epochs * course.steps, trainer.steps
-        seconds = time.perf_counter() - self._begin
-        speed = (done - self._made) / max(seconds, 1e-9)
-        left = f"ETA {_clock((total - done) / speed)}" if self._made < done < total else _clock(seconds)
-        bar = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 2), expand=True)
-        bar.add_row(
-            f"epoch {min(done // course.steps + 1, course.epochs)}/{course.epochs}",
-            ProgressBar(total, done),
-            f"{done / total:4.0%}  {quantity(speed * course.rows / course.steps)} samples/s  {left}",
-        )
-        numbers = Table.grid(padding=(0, 2))
-        for word, column in course.measured(trainer.history).items():
-            numbers.add_row(word, f"{column[-1]:#.4g}", Text(_curve(column), "cyan"))
-        return Group(bar, numbers)
+        room = width - max(map(len, measured)) - 2 * _GAP - 8 - len("^C")
+        numbers = Table.grid(padding=(0, _GAP))
+        for word, column in measured.items():
+            curve = [Text(_curve(column, min(room, 40)), "cyan")] if room > 0 else []
+            numbers.add_row(word, f"{column[-1]:#.4g}", *curve)
+        return numbers

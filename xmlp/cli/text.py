@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,28 @@ def shown(text: object) -> str:
     café \x1b[31m
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+_OPTIONS = (
+    ("The state before this epoch is restored. Lower the learning rate", "Nothing is saved. Lower --lr"),
+    ("set clip_norm", "bound the gradient with --clip-norm"),
+    ("learn with missing='mean'", "pass --missing mean"),
+    ('dtype="float64"', "--dtype float64"),
+    ("validation_split=", "--validation "),
+    ("batch_size=", "--batch-size "),
+    ("batch_size", "--batch-size"),
+)
+_PHRASES = re.compile("|".join(rf"(?<!['\w]){re.escape(words)}(?!\w*')" for words, _ in _OPTIONS))
+
+
+def of_command(message: object) -> str:
+    """A message of the library in words of the command: settings by the names of options; what is quoted stays.
+
+    >>> of_command("column 'batch_size': a number is missing; remove the row, or learn with missing='mean'.")
+    "column 'batch_size': a number is missing; remove the row, or pass --missing mean."
+    """
+    options = dict(_OPTIONS)
+    return _PHRASES.sub(lambda found: options[found[0]], str(message))
 
 
 def json_line(value: Any) -> str:

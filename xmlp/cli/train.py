@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from signal import Signals
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import numpy as np
@@ -26,7 +26,7 @@ from xmlp.cli import jobs, model, options, paths
 from xmlp.cli.interrupt import Interrupt
 from xmlp.cli.options import between, one_of
 from xmlp.cli.progress import Course, Json, Lines, Quiet, View
-from xmlp.cli.text import shown
+from xmlp.cli.text import of_command, shown
 from xmlp.data.table import TASKS
 from xmlp.errors import BackendError, DivergenceError
 from xmlp.layers import Standardize
@@ -106,7 +106,7 @@ def _word(value: Any) -> str:
 @_setting("schedule", "|".join(_SCHEDULES), "Of the learning rate.", str, one_of("schedule", _SCHEDULES))
 @_setting("epochs", "N", "Passes over the training rows.", int, between(1))
 @_setting("batch_size", "N", "Rows in a step.", int, between(1))
-@_setting("validation", "FRACTION", "Of the rows, held out and measured after each epoch.", float, between(0, 1))
+@_setting("validation", "FRACTION", "Of the rows, held out to tell the best epoch.", float, between(0, 1))
 @_setting("patience", "N", "Epochs without a lower validation loss that end training.", int, between(1))
 @_setting("clip_norm", "X", "Bound on the norm of the gradient.", float, between(0, above=True))
 @click.option(
@@ -140,10 +140,11 @@ def command(
 ) -> None:  # fmt: skip
     """Train a network on a CSV file with a header line, - for standard input.
 
-    Columns of numbers are standardised, other columns become categories. The task is classification or regression, as
-    the target asks for. Without CSV the network learns the embedded digits: trained on the digits of 30 people, tested
-    on those of 13 others. Ctrl-C ends training and keeps the model; the same command with --resume finishes the run, to
-    the same model file as if it had not been cut.
+    Columns of numbers are standardised, other columns become categories, which stay 0 and 1. The task is classification
+    or regression, as the target asks for. The model has the weights of the epoch with the lowest loss on the rows that
+    are held out, of the last one where none are. Without CSV the network learns the embedded digits: trained on the
+    digits of 30 people, tested on those of 13 others. Ctrl-C ends training and keeps the model; the same command with
+    --resume finishes the run, to the same model file as if it had not been cut.
     """
     if quiet and as_json:
         raise click.UsageError("--quiet and --json exclude each other")
@@ -170,26 +171,31 @@ def command(
         job = jobs.digits(recipe.validation, seed)
     else:
         job = jobs.table(csv, target, task, missing or "refuse", recipe.validation, seed, dtype)
-    course = Course(recipe.epochs, len(job.train.x), recipe.batch_size, job.metric)
+    held = 0 if job.validation is None else len(job.validation.x)
+    course = Course(recipe.epochs, len(job.train.x), recipe.batch_size, job.metric, held)
+    if resume and not run.saved and not quiet:
+        click.echo(f"no unfinished run in {shown(run.folder)}: a new one begins", err=True)
     trainer = run.trainer(job, recipe, device, seed)
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     report = (Quiet if quiet else Json if as_json else View if terminal else Lines)(course)
     try:
         with xmlp.deterministic() if deterministic else contextlib.nullcontext():
-            signal = _train(trainer, job, recipe, report, path)
+            ended = _train(trainer, job, recipe, report, path)
     except DivergenceError:
         run.forget()  # from here it would diverge again
         raise
-    context = click.get_current_context()
-    if signal is None:
+    if ended.signal is None:
         run.forget()
         return
+    context = click.get_current_context()
     if not quiet:
-        where = f"in epoch {trainer.epoch + 1} of {recipe.epochs}; the weights so far are in {shown(path)}"
+        chosen = job.validation is not None and ended.kept
+        weights = f"the weights of epoch {ended.kept}, the best," if chosen else "the weights so far"
+        where = f"in epoch {trainer.epoch + 1} of {recipe.epochs}; {weights} are in {shown(path)}"
         again = [word for word in context.meta["arguments"] if word not in ("--force", "--resume")]
-        click.echo(f"stopped by {signal.name} {where}", err=True)
+        click.echo(f"stopped by {ended.signal.name} {where}", err=True)
         click.echo(f"to go on: xmlp train {shown(shlex.join([*again, '--resume']))}", err=True)
-    context.exit(128 + signal)
+    context.exit(128 + ended.signal)
 
 
 def _finished(path: str, recipe: Recipe, seed: int) -> bool:
@@ -225,10 +231,10 @@ class Run:
     def trainer(self, job: jobs.Job, recipe: Recipe, backend: Backend, seed: int) -> Trainer:
         """The trainer of the run that was cut short, else a new one."""
         listeners: list[Any] = [callbacks.Checkpoint(self.folder, every_epochs=None, every_seconds=self.save_every)]
-        if recipe.patience is not None:
-            if job.validation is None:
-                raise click.UsageError("--patience needs rows that are held out: --validation must be more than 0")
-            listeners.append(callbacks.EarlyStopping(patience=recipe.patience))
+        if job.validation is not None:  # without --patience nothing but the best epoch is kept
+            listeners.append(callbacks.EarlyStopping(patience=recipe.patience or recipe.epochs))
+        elif recipe.patience is not None:
+            raise click.UsageError("--patience needs rows that are held out: --validation must be more than 0")
         course = {**asdict(recipe), "seed": seed, "dtype": backend.dtype, "data": _fingerprint(job)}
         course = json.loads(json.dumps(course))
         if self.force:
@@ -264,7 +270,7 @@ def _fingerprint(job: jobs.Job) -> str:
     for rows in (job.train, job.validation or ()):
         for array in rows:
             digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -301,44 +307,82 @@ def _network(job: jobs.Job, recipe: Recipe, backend: Backend, seed: int) -> Netw
     sizes = [job.schema.in_features, *recipe.hidden, job.outputs]
     kind = None if recipe.normalization == "none" else recipe.normalization
     plain = mlp(sizes, recipe.activation, dropout=recipe.dropout, normalization=kind, backend=backend, seed=seed)
-    network = Network([Standardize(), *plain.layers], sizes[0], backend=backend, seed=seed).adapt(job.train.x)
+    network = Network([Standardize(), *plain.layers], sizes[0], backend=backend, seed=seed)
+    job.adapt(network)
     network.metadata = {"table": job.schema.to_json(), **job.metadata}
     if len(json.dumps(network.config())) > files.MAX_CONFIG - 4096:
         raise ValueError(f"{job.name}: the names of its columns and categories do not fit in a model file; remove some")
     return network
 
 
-def _train(trainer: Trainer, job: jobs.Job, recipe: Recipe, report: Quiet, path: str) -> Signals | None:
-    """Train, save, and tell; returns the signal that cut it short, if one did."""
+class Outcome(NamedTuple):
+    """How a run ended: the signal that cut it short, if one did, and the epoch whose weights the model has."""
+
+    signal: Signals | None
+    kept: int
+
+
+def _train(trainer: Trainer, job: jobs.Job, recipe: Recipe, report: Quiet, path: str) -> Outcome:
+    """Train, save, and tell."""
     network, began = trainer.network, time.perf_counter()
-    held = "none" if job.validation is None else len(job.validation.x)
-    report.say(f"{shown(job.name)}: {len(job.train.x)} rows to train on, {held} held out")
-    sizes = "-".join(map(str, (network.in_features, *recipe.hidden, network.out_features)))
-    device = f"{network.backend.name} on {network.backend.device}, {network.dtype}"
-    report.say(f"network {sizes}, {network.layout.size} parameters; {device}")
+    _announce(trainer, job, recipe, report)
     validation = None if job.validation is None else job.standardized(job.validation)
     settings: dict[str, Any] = {"epochs": recipe.epochs, "batch_size": recipe.batch_size}
     if trainer.steps:  # of the run that is resumed
         settings = {}
         report.say(f"going on after {trainer.steps} steps, in epoch {trainer.epoch + 1}")
     with Interrupt(trainer) as interrupt, warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: click.echo(f"warning: {shown(str(message))}", err=True)
+        warnings.showwarning = lambda message, *_: click.echo(f"warning: {shown(of_command(message))}", err=True)
         trainer.callbacks += [interrupt, report]
         with report, np.errstate(all="ignore"):  # what is not finite is a DivergenceError at the end of the epoch
             x, y = job.standardized(job.train)
             trainer.fit(x, y, validation_data=validation, **settings)
+        kept = _keep_best(trainer)
         network.metadata.pop("run")
         job.finish(network)
         made = {**asdict(recipe), "epochs": trainer.epoch, "seed": trainer.seed, "xmlp": xmlp.__version__}
-        network.metadata["training"] = made
+        network.metadata["training"] = {**made, "kept_epoch": kept}
         network.save(path)
-    signal = interrupt.signal
-    result = {"model": path, "epochs": trainer.epoch, "steps": trainer.steps, "stopped": signal and signal.name}
+    ended = Outcome(interrupt.signal, kept)
+    _conclude(trainer, job, report, path, ended, time.perf_counter() - began)
+    return ended
+
+
+def _announce(trainer: Trainer, job: jobs.Job, recipe: Recipe, report: Quiet) -> None:
+    """Tell what is going to be done, before it takes time."""
+    network, held = trainer.network, "none" if job.validation is None else len(job.validation.x)
+    report.say(f"{shown(job.name)}: {len(job.train.x)} rows to train on, {held} held out")
+    sizes = "-".join(map(str, (network.in_features, *recipe.hidden, network.out_features)))
+    device = f"{network.backend.name} on {network.backend.device}, {network.dtype}"
+    report.say(f"network {sizes}, {network.layout.size} parameters; {device}")
+    for line in job.decided:
+        report.say(shown(line))
+
+
+def _keep_best(trainer: Trainer) -> int:
+    """Give the network the weights of its best epoch, if one is known, and tell which epoch's it has.
+
+    A run that was cut short has written its last checkpoint before, with the weights to go on with.
+    """
+    for callback in trainer.callbacks:
+        if isinstance(callback, callbacks.EarlyStopping) and callback.best_epoch:
+            callback.give_best(trainer.network)
+            return callback.best_epoch
+    return trainer.epoch
+
+
+def _conclude(trainer: Trainer, job: jobs.Job, report: Quiet, path: str, ended: Outcome, seconds: float) -> None:
+    """Tell how it ended and how good the model is."""
+    signal = ended.signal and ended.signal.name
+    result = {"model": path, "epochs": trainer.epoch, "kept_epoch": ended.kept, "steps": trainer.steps}
     part, rows = ("validation", job.validation) if job.test is None else ("test", job.test)
+    if signal is None:
+        report.say(report.course.kept(trainer.history, ended.kept))
     if rows is not None and signal is None:
-        result[part] = found = model.scores(network, job.schema, *rows)
-        report.say(f"{part}: " + "  ".join(f"{model.NAMES[name]} {value:.4g}" for name, value in found.items()))
+        result[part] = found = model.scores(trainer.network, job.schema, *rows)
+        result["baseline"] = (base := model.baseline(job.schema, rows.y)).scores
+        report.say(f"{part}: {model.told(found)}")
+        report.say(f"{base.words}: {model.told(base.scores)}")
     if signal is None:
         report.say(f"saved {shown(path)}")
-    report.end({**result, "seconds": time.perf_counter() - began})
-    return signal
+    report.end({**result, "stopped": signal, "seconds": seconds})

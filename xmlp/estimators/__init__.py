@@ -3,7 +3,7 @@
 try:
     import sklearn  # noqa: F401
 except ImportError:
-    raise ImportError('the estimators need scikit-learn: pip install "xmlp[sklearn]"') from None
+    raise ImportError('the estimators need scikit-learn: pip install ".[sklearn]" in the folder of xmlp') from None
 
 from xmlp.estimators.classifier import MLPClassifier
 from xmlp.estimators.regressor import MLPRegressor

@@ -41,7 +41,7 @@ class History(dict[str, list[float]]):
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise ImportError('plotting needs matplotlib: pip install "xmlp[plot]"') from None
+            raise ImportError('plotting needs matplotlib: pip install ".[plot]" in the folder of xmlp') from None
         names = [n for n in self if n not in ("lr", "seconds") and not n.startswith("val_")]
         figure = Figure(figsize=(4.5 * max(len(names), 1), 3.5), layout="constrained")
         epochs = range(1, self.epochs + 1)

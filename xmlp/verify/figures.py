@@ -51,7 +51,7 @@ def plot_activations(path: str | os.PathLike[str]) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError('plotting needs matplotlib: pip install "xmlp[plot]"') from None
+        raise ImportError('plotting needs matplotlib: pip install ".[plot]" in the folder of xmlp') from None
     found = curves()
     columns = 5
     rows = -(-len(found) // columns)
