@@ -91,6 +91,7 @@ def compiler() -> Compiler:
         return _compilers[0]
 
 
+@lru_cache(maxsize=4)
 def _product_code(kind: str, integer: str) -> tuple[str, str]:
     """A call of cblas_?gemm (row-major, alpha 1, beta 0) as a function of a table of arguments."""
     name, code = f"gemm_{kind}_{integer}", Code()
@@ -123,6 +124,11 @@ def _copy_code() -> tuple[str, str]:
 
 
 # --- products ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _replay_code() -> str:
+    return team.code(llvm.get_process_triple())
 
 
 class Blas(NamedTuple):
@@ -223,7 +229,8 @@ class Program:
 
     def _prepare(self, lanes: int) -> None:
         """Write the calls down for a number of threads."""
-        functions = {"replay": team.code(llvm.get_process_triple()), "work": ""}  # two functions, one text
+        functions = {"replay": _replay_code(), "work": ""}  # two functions, one text
+        self._bases = {name: address(array) for name, array in self.arrays.items()}
         made = [self._call(*calls, lanes, functions) for calls in zip(self.plan.calls, self._calls, strict=True)]
         addresses = self._compiler.addresses(functions)
         self._replay, self._work, self._lanes = _RUN(addresses["replay"]), addresses["work"], lanes
@@ -346,7 +353,7 @@ class Program:
             yield np.asarray(run, dtype=np.int64), count
 
     def _address(self, place: Place) -> int:
-        return address(self.arrays[place.buffer]) + self._offset(place)
+        return self._bases[place.buffer] + self._offset(place)
 
     def _offset(self, place: Place) -> int:
         if place.buffer != "work" or self._blocks is None:

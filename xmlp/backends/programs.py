@@ -66,11 +66,12 @@ class Plans:
         self._backend, self._shared = backend, shared
         self._any_rows = backend.serves_any_rows()
         self._exact: Recent[tuple[Plan | None]] = Recent(MOST_PLANS)  # by shapes
-        self._general: Recent[Plan] = Recent(MOST_PLANS)  # by the rows that each was made for, and kind
+        self._special: Recent[tuple[Plan | None]] = Recent(MOST_PLANS)  # by the rows of the batch and kind
+        self._general: Recent[Plan] = Recent(MOST_PLANS)  # by the rows that they were made for and kind
 
     def values(self) -> list[Plan | None]:
         """The different plans that are kept, with None where there could be none."""
-        kept = [*self._general.values(), *(plan for (plan,) in self._exact.values())]
+        kept = [*self._general.values(), *(plan for (plan,) in (*self._special.values(), *self._exact.values()))]
         return list({id(plan): plan for plan in kept}.values())
 
     def find(self, rows: int, arrays: tuple[Any, ...], make: Callable[..., Plan | None], *others: Any) -> Plan | None:
@@ -87,16 +88,19 @@ class Plans:
         return found[0]
 
     def _of_any_rows(self, rows: int, shapes: tuple[Any, ...], make: Callable[[], Plan | None]) -> Plan | None:
-        """A plan that was made for another number of rows, or a new one."""
+        """A plan that was made for another number of rows, in the batch or in the data that they are of, or a new one."""
         kind = tuple(None if found is None else (found[0][1:], found[1]) for found in shapes)
-        for (_, its), known in self._general.items():  # type: ignore[misc]
-            if its == kind and known.serves(rows):
+        for its_kind, known in self._general.items():
+            if its_kind[1] == kind and known.serves(rows):
                 return known
+        found = self._special.get((rows, kind))
+        if found is not None:
+            return found[0]
         plan = make()
-        if plan is not None and plan.serves(rows):
-            plan.together = self._backend.rows_together(plan, self._shared)
-            self._general.add((rows, kind), plan)
-        return plan
+        if plan is None or not plan.serves(rows):
+            return self._special.add((rows, kind), (plan,))[0]
+        plan.together = self._backend.rows_together(plan, self._shared)
+        return self._general.add((rows, kind), plan)
 
 
 class Programs:

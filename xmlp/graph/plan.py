@@ -10,6 +10,7 @@ the place of the old one where nobody reads that any more.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
 from xmlp.graph.node import OPS
@@ -157,9 +158,11 @@ class Plan:
 
     def serves(self, rows: int) -> bool:
         """Whether this is the plan for so many rows as well, and not only for those that it was made for."""
-        if self.rows is None or self.validity is None:
-            return False
-        return self.validity.holds(rows) and self.validity.holds(self.rows)
+        return self._general and self.validity is not None and self.validity.holds(rows)
+
+    @cached_property
+    def _general(self) -> bool:
+        return self.rows is not None and self.validity is not None and self.validity.holds(self.rows)
 
     def sizes(self, rows: int) -> dict[str, float]:
         """The values of those scalars that follow from the number of rows."""

@@ -3,12 +3,13 @@
 While a step is traced, the number of rows is a `Size` to whoever reads a shape: it can be calculated with and compared,
 and notes what was done. In the shapes of nodes it is an `Extent`, an int that knows how many times the number of rows
 it is; so the planner sees the numbers of one example. What is found holds for every number of rows that gives the same
-answers to all comparisons and is no other dimension of the trace: `Validity`.
+answers to all comparisons, and with which no two axes get the same length by chance: `Validity`.
 """
 
 import operator
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 Number = int | float
@@ -49,6 +50,19 @@ def factor(size: int) -> int:
     return size.factor if isinstance(size, Extent) else 0
 
 
+def same(a: int, b: int) -> bool:
+    """Whether two lengths are the same for every number of rows.
+
+    Raises
+    ------
+    TypeError
+        If they are so only for that of the trace.
+    """
+    if a == b and factor(a) != factor(b):
+        raise TypeError(f"{a} is the number of rows by chance")
+    return a == b
+
+
 def at(size: int, rows: int) -> int:
     """The size for a number of rows."""
     return size.factor * rows if isinstance(size, Extent) else size
@@ -69,27 +83,33 @@ class Validity:
         self.pinned = False
         self.sizes: dict[str, Callable[[int], Number]] = {}
         self._answers: dict[str, tuple[Callable[[int], bool], bool]] = {}
-        self._factors: set[int] = set()
-        self._others = {1}
+        self._factors: tuple[set[int], set[int]] = set(), set()  # along rows and along columns of matrices
+        self._others: tuple[set[int], set[int]] = {1}, {1}
 
     def answered(self, question: str, at: Callable[[int], bool], answer: bool) -> bool:
         """Note a question about the number of rows and its answer."""
         self._answers[question] = at, answer
         return answer
 
-    def dimensions(self, sizes: Iterable[int]) -> None:
-        """Note lengths of axes and sizes of arrays."""
-        for size in sizes:
+    def matrix(self, shape: tuple[int, int]) -> None:
+        """Note the shape of a matrix that a pass may be over, or see."""
+        for size, factors, others in zip(shape, self._factors, self._others, strict=True):
             if isinstance(size, Extent):
-                self._factors.add(size.factor)
+                factors.add(size.factor)
             else:
-                self._others.add(size)
+                others.add(size)
+
+    @cached_property
+    def _excluded(self) -> set[int]:
+        """The numbers of rows with which a matrix would have as many rows, or columns, as one of another kind."""
+        axes = zip(self._factors, self._others, strict=True)
+        return {n // f for factors, others in axes for f in factors for n in others if n % f == 0}
 
     def holds(self, rows: int) -> bool:
         """Whether the trace is that of so many rows, unless it was made for exactly so many."""
-        if self.pinned or any(f * rows in self._others for f in self._factors):
+        if self.pinned or rows in self._excluded:
             return False
-        return all(at(rows) == answer for at, answer in self._answers.values())
+        return all([at(rows) == answer for at, answer in self._answers.values()])
 
 
 def _binary(function: Callable[..., Any], sign: str, swapped: bool = False) -> Callable[["Size", Any], Any]:
