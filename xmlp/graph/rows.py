@@ -179,7 +179,7 @@ class Size:
     __pow__, __rpow__ = _binary(operator.pow, "**"), _binary(operator.pow, "**", True)
     __lt__, __le__ = _comparison(operator.lt, "<"), _comparison(operator.le, "<=")
     __gt__, __ge__ = _comparison(operator.gt, ">"), _comparison(operator.ge, ">=")
-    __eq__, __ne__ = _comparison(operator.eq, "=="), _comparison(operator.ne, "!=")  # type: ignore[assignment]
+    __eq__, __ne__ = _comparison(operator.eq, "=="), _comparison(operator.ne, "!=")
 
     def __neg__(self) -> "Size":
         return Size.made(self.validity, f"(-{self.text})", operator.neg, self)
@@ -211,14 +211,15 @@ class Size:
 
 def _times(function: Callable[..., Any], operands: Sequence[Any]) -> int | None:
     """How many times the number of rows a value is; None if it is no whole multiple."""
+    a, b = operands if len(operands) == 2 else (None, None)
+    if function is operator.mul and isinstance(b, Size):
+        a, b = b, a
+    own = a.factor if isinstance(a, Size) else None
+    if own is None or type(b) is not int or function not in (operator.mul, operator.floordiv):
+        return None
     if function is operator.mul:
-        known = [o.factor if isinstance(o, Size) else o for o in operands]
-        whole = all(isinstance(k, int) for k in known) and sum(isinstance(o, Size) for o in operands) == 1
-        return known[0] * known[1] if whole else None
-    if function is operator.floordiv and isinstance(operands[0], Size) and isinstance(operands[1], int):
-        own = operands[0].factor
-        return own // operands[1] if own is not None and operands[1] and not own % operands[1] else None
-    return None
+        return own * b
+    return own // b if b and not own % b else None
 
 
 class Block(NamedTuple):
@@ -234,7 +235,7 @@ class Block(NamedTuple):
 class Layout:
     """How the work buffer of a plan lies in memory for any number of rows."""
 
-    def __init__(self, blocks: Sequence[Block], rows: int):
+    def __init__(self, blocks: Sequence[Block] = (), rows: int = 0):
         self._blocks = blocks
         self._planned = self.starts(rows)
 
