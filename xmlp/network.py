@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Array = Any
 
 BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwise
-_PREDICTORS = 8  # that are kept: for raw outputs, links and temperatures
+_PREDICTORS = 8  # that are kept, by link, raw and temperature
 
 _FIELDS = ("layers", "in_features", "dtype", "seed", "link", "metadata")  # of a configuration
 _DECISIONS = {"temperature": 1.0, "thresholds": None}  # which it has where they differ from these
@@ -108,7 +108,7 @@ class Network(Chain):
         self._temperature = 1.0
         self._thresholds: list[float] | None = None
         self._planned = self.backend.reason_against_plans() is None
-        self._predictors: Recent[Predictor] = Recent(_PREDICTORS)  # by link, raw and temperature
+        self._predictors: Recent[tuple[str | None, bool, float], Predictor] = Recent(_PREDICTORS)
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
         self._inputs = Inputs(self.backend, self.in_features)
 
@@ -259,7 +259,7 @@ class Network(Chain):
     def _computed(self, x: Array, link: str | None, raw: bool) -> Array:
         if self._planned:
             key = (link, raw, self.temperature)
-            predictor = self._predictors.get(key)
+            predictor = self._predictors.find(key)
             if predictor is None:
                 made = Predictor(partial(self._inference, link, raw), self.backend, self.out_features)
                 predictor = self._predictors.add(key, made)

@@ -57,14 +57,18 @@ class Predictor:
 
     def _program(self, theta: Array, stats: Array, x: Array) -> "_Prediction | None":
         """The program of this thread for these arrays, ready for as many rows."""
-        programs: Programs = self._local.__dict__.setdefault("programs", Programs())
-        rows, copied = x.shape[0], x.nbytes <= _COPIED
+        mine, rows, copied = self._local.__dict__, x.shape[0], x.nbytes <= _COPIED
+        kind = (x.shape[1:], x.dtype.char, id(theta), id(stats), copied)
+        latest: _Prediction | None = mine.get("program")
+        if latest is not None and latest.kind == kind and latest.resize(rows):
+            return latest
+        programs: Programs = mine.setdefault("programs", Programs())
         made = self._plans.find(rows, (x,), self._plan, theta, stats)
         together = made is not None and rows <= made.together
-        key = (x.shape[1:], x.dtype.char, id(theta), id(stats), copied, None if together else rows)
+        key = (*kind, None if together else rows)
         if key not in programs:
             arrays = {"theta": theta, "stats": stats, "x": x, "y": self._backend.empty((rows, self._outputs))}
-            programs.add(key, None if made is None else _Prediction(self._backend, made, arrays, copied))
+            programs.add(key, None if made is None else _Prediction(self._backend, made, arrays, copied, kind))
         program: _Prediction | None = programs[key]
         if program is not None and together:
             program.resize(rows)
@@ -95,12 +99,12 @@ class Predictor:
 class _Prediction:
     """A program and, where inputs are copied, its own arrays for them and for the outputs."""
 
-    def __init__(self, backend: Backend, plan: Plan, arrays: dict[str, Array], copied: bool):
+    def __init__(self, backend: Backend, plan: Plan, arrays: dict[str, Array], copied: bool, kind: Any):
         rows = arrays["x"].shape[0]
         if copied:
             arrays["x"] = backend.copy(arrays["x"])
         self.program = backend.program(plan, arrays, rows if plan.serves(rows) else None)
-        self._backend, self._copied = backend, copied
+        self._backend, self._copied, self.kind = backend, copied, kind
         self.plan, self.arrays = plan, self.program.arrays
         self.once, self.bind, self.release = self.program.once, self.program.bind, self.program.release
         self._view(rows)
@@ -108,12 +112,15 @@ class _Prediction:
     def _view(self, rows: int) -> None:
         self.x, self.y = (self.arrays[name][:rows, :] if self._copied else None for name in ("x", "y"))
 
-    def resize(self, rows: int) -> None:
-        """Take so many rows from now on."""
+    def resize(self, rows: int) -> bool:
+        """Take so many rows from now on; returns whether that can be."""
+        if rows > self.plan.together or not self.plan.serves(rows):
+            return False
         self.program.resize(rows)
         if self._copied:
             self._widen(rows)
             self._view(rows)
+        return True
 
     def _widen(self, rows: int) -> None:
         """Have own arrays for as many rows."""

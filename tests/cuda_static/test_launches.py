@@ -51,6 +51,6 @@ def test_schedules_and_clipping_read_no_device_value():
     plan = plan_of(xmlp.mlp([20, 16, 10]), 32, optimizer=xmlp.optimizers.AdamW(schedule), clip_norm=1.0)
     assert set(plan.scalars) <= {
         f"{i}.{name}" for i in (0, 1) for name in xmlp.optimizers.AdamW().scalars(1.0, 1, True)
-    }
+    } | set(plan.sizes(32))
     for call in plan.calls:
         assert not hasattr(call, "source") or "double" not in call.source

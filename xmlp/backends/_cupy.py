@@ -10,12 +10,14 @@ import numpy as np
 from xmlp.backends import cuda_setup
 from xmlp.backends.base import Array, HostArray
 from xmlp.backends.device import DeviceBackend
+from xmlp.backends.programs import Recent
 from xmlp.backends.streaming import ahead
 from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.graph.c import Elementwise
 from xmlp.graph.cuda import PRELUDE, Launch
 
 version = cupy.__version__
+MOST_KERNELS = 1000
 _TF32 = 3  # CUBLAS_TF32_TENSOR_OP_MATH
 
 
@@ -41,15 +43,16 @@ class CupyDriver:
 
     def __init__(self, tf32: bool):
         self._tf32 = tf32
-        self._kernels: dict[str, Any] = {}
+        self._kernels: Recent[str, Any] = Recent(MOST_KERNELS)  # programs hold theirs
 
     def elementwise(self, code: Elementwise) -> Callable[..., Any]:
         return elementwise_kernel(code)  # type: ignore[no-any-return]
 
     def kernel(self, launch: Launch) -> Callable[[Sequence[Any]], None]:
-        if launch.name not in self._kernels:
-            self._kernels[launch.name] = cupy.RawKernel(PRELUDE + launch.source, launch.name)
-        raw, grid, threads = self._kernels[launch.name], (launch.blocks,), launch.threads
+        raw = self._kernels.find(launch.name)
+        if raw is None:
+            raw = self._kernels.add(launch.name, cupy.RawKernel(PRELUDE + launch.source, launch.name))
+        grid, threads = (launch.blocks,), launch.threads
         integer, first = np.int32, 3 + len(launch.places)
         kinds = [np.dtype(dtype).type for _, dtype in launch.numbers]
 

@@ -163,7 +163,7 @@ class Backend(ABC):
         return plan
 
     def program(self, plan: Plan, arrays: Mapping[str, Array], rows: int | None = None) -> Program:
-        """A plan, lowered, bound to arrays by name; for `rows` rows where `serves_any_rows` and the plan serves them."""
+        """A plan, lowered, bound to arrays by name; for other rows than its own, if it and the backend serve any."""
         raise NotImplementedError
 
     def serves_any_rows(self) -> bool:

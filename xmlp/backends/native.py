@@ -15,7 +15,7 @@ import numpy as np
 
 from xmlp.backends import cache, memory, team
 from xmlp.graph.llvm import Code, emit, prelude
-from xmlp.graph.plan import Copy, Kernel, Place, Plan, Product, sized
+from xmlp.graph.plan import Copy, Kernel, Place, Plan, Product
 from xmlp.graph.rows import factor
 from xmlp.once import Lock, once
 
@@ -91,6 +91,7 @@ def compiler() -> Compiler:
         return _compilers[0]
 
 
+@lru_cache(maxsize=4)
 def _product_code(kind: str, integer: str) -> tuple[str, str]:
     """A call of cblas_?gemm (row-major, alpha 1, beta 0) as a function of a table of arguments."""
     name, code = f"gemm_{kind}_{integer}", Code()
@@ -123,6 +124,11 @@ def _copy_code() -> tuple[str, str]:
 
 
 # --- products ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=1)
+def _replay_code() -> str:
+    return team.code(llvm.get_process_triple())
 
 
 class Blas(NamedTuple):
@@ -172,7 +178,7 @@ def rows_together(plan: Plan, shared: bool) -> int:
     while least + 1 < beyond:
         rows = (least + beyond) // 2
         small = plan.layout.starts(rows)[-1] <= _TOGETHER
-        if small and not (shared and any(team.worth_sharing(sized(call, rows)) for call in plan.calls)):
+        if small and not (shared and any(team.worth_sharing(call.sized(rows)) for call in plan.calls)):
             least = rows
         else:
             beyond = rows
@@ -198,7 +204,7 @@ class Program:
         self._once: Any = None  # the arguments of one step, where it is one call
         self.rows = rows
         self._resizable = rows is not None and rows <= plan.together
-        self._calls = plan.calls if rows is None or self._resizable else [sized(call, rows) for call in plan.calls]
+        self._calls = plan.calls if rows is None or self._resizable else [call.sized(rows) for call in plan.calls]
         self._reserve(rows)
 
     def _reserve(self, rows: int | None) -> None:
@@ -223,7 +229,8 @@ class Program:
 
     def _prepare(self, lanes: int) -> None:
         """Write the calls down for a number of threads."""
-        functions = {"replay": team.code(llvm.get_process_triple()), "work": ""}  # two functions, one text
+        functions = {"replay": _replay_code(), "work": ""}  # two functions, one text
+        self._bases = {name: address(array) for name, array in self.arrays.items()}
         made = [self._call(*calls, lanes, functions) for calls in zip(self.plan.calls, self._calls, strict=True)]
         addresses = self._compiler.addresses(functions)
         self._replay, self._work, self._lanes = _RUN(addresses["replay"]), addresses["work"], lanes
@@ -249,7 +256,7 @@ class Program:
         """The tables of all calls, one after another; where the program is resizable, as a function of the rows."""
         self._words = np.asarray(words, dtype=np.int64)
         self._moved: dict[str, int] = {}  # how far inputs have moved since the constants were written down
-        if self._resizable:
+        if self._resizable and self.rows is not None and self.plan.rows is not None:
             self._slopes = np.asarray([factor(word) for word in words], dtype=np.int64)
             self._constants = self._words - self._slopes * self.plan.rows
             self._words = self._constants + self._slopes * self.rows
@@ -346,7 +353,7 @@ class Program:
             yield np.asarray(run, dtype=np.int64), count
 
     def _address(self, place: Place) -> int:
-        return address(self.arrays[place.buffer]) + self._offset(place)
+        return self._bases[place.buffer] + self._offset(place)
 
     def _offset(self, place: Place) -> int:
         if place.buffer != "work" or self._blocks is None:
@@ -356,7 +363,7 @@ class Program:
     def _product(self, call: Product) -> None:
         """A product through NumPy, of the arrays that are bound now."""
         if self._resizable and self.rows is not None:
-            call = sized(call, self.rows)
+            call = call.sized(self.rows)
         a = self._view(call.a, call.dtype, (call.k, call.m) if call.transpose_a else (call.m, call.k))
         b = self._view(call.b, call.dtype, (call.n, call.k) if call.transpose_b else (call.k, call.n))
         out = self._view(call.out, call.dtype, (call.m, call.n))

@@ -12,26 +12,27 @@ MOST_BYTES = 1 << 26  # that programs hold together; the two latest stay whateve
 MOST = 16
 MOST_PLANS = 64
 
+Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Value]):
+class Recent(Generic[Key, Value]):
     """The latest values by key, `most` of them; any number of threads may use it."""
 
     def __init__(self, most: int):
         self._most, self._lock = most, threading.Lock()
-        self._kept: dict[Hashable, Value] = {}
+        self._kept: dict[Key, Value] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __getitem__(self, key: Hashable) -> Value:
+    def __getitem__(self, key: Key) -> Value:
         return self._kept[key]
 
-    def get(self, key: Hashable) -> Value | None:
+    def find(self, key: Key) -> Value | None:
         return self._kept.get(key)
 
-    def items(self) -> list[tuple[Hashable, Value]]:
+    def items(self) -> list[tuple[Key, Value]]:
         """All of them, the latest first."""
         with self._lock:
             return list(reversed(self._kept.items()))
@@ -39,7 +40,7 @@ class Recent(Generic[Value]):
     def values(self) -> list[Value]:
         return [value for _, value in self.items()]
 
-    def add(self, key: Hashable, value: Value) -> Value:
+    def add(self, key: Key, value: Value) -> Value:
         """Keep a value, unless there is one under this key; returns the one that is kept."""
         with self._lock:
             value = self._kept.setdefault(key, value)
@@ -65,12 +66,13 @@ class Plans:
     def __init__(self, backend: Backend, shared: bool):
         self._backend, self._shared = backend, shared
         self._any_rows = backend.serves_any_rows()
-        self._exact: Recent[tuple[Plan | None]] = Recent(MOST_PLANS)  # by shapes
-        self._general: Recent[Plan] = Recent(MOST_PLANS)  # by the rows that each was made for, and kind
+        self._exact: Recent[Any, tuple[Plan | None]] = Recent(MOST_PLANS)  # by shapes
+        self._special: Recent[Any, tuple[Plan | None]] = Recent(MOST_PLANS)  # by the rows of the batch and kind
+        self._general: Recent[tuple[int, Any], Plan] = Recent(MOST_PLANS)  # by the rows of the first and kind
 
     def values(self) -> list[Plan | None]:
         """The different plans that are kept, with None where there could be none."""
-        kept = [*self._general.values(), *(plan for (plan,) in self._exact.values())]
+        kept = [*self._general.values(), *(plan for (plan,) in (*self._special.values(), *self._exact.values()))]
         return list({id(plan): plan for plan in kept}.values())
 
     def find(self, rows: int, arrays: tuple[Any, ...], make: Callable[..., Plan | None], *others: Any) -> Plan | None:
@@ -79,7 +81,7 @@ class Plans:
         It is None if there can be none, as arrays are that are not there.
         """
         shapes = tuple([None if a is None else (a.shape, a.dtype.char) for a in arrays])
-        found = self._exact.get(shapes)
+        found = self._exact.find(shapes)
         if found is None:
             made = partial(make, arrays, *others)
             plan = self._of_any_rows(rows, shapes, made) if self._any_rows else made()
@@ -87,16 +89,19 @@ class Plans:
         return found[0]
 
     def _of_any_rows(self, rows: int, shapes: tuple[Any, ...], make: Callable[[], Plan | None]) -> Plan | None:
-        """A plan that was made for another number of rows, or a new one."""
+        """A plan that was made for another number of rows, of the batch or of the data, or a new one."""
         kind = tuple(None if found is None else (found[0][1:], found[1]) for found in shapes)
-        for (_, its), known in self._general.items():  # type: ignore[misc]
-            if its == kind and known.serves(rows):
+        for its_kind, known in self._general.items():
+            if its_kind[1] == kind and known.serves(rows):
                 return known
+        found = self._special.find((rows, kind))
+        if found is not None:
+            return found[0]
         plan = make()
-        if plan is not None and plan.serves(rows):
-            plan.together = self._backend.rows_together(plan, self._shared)
-            self._general.add((rows, kind), plan)
-        return plan
+        if plan is None or not plan.serves(rows):
+            return self._special.add((rows, kind), (plan,))[0]
+        plan.together = self._backend.rows_together(plan, self._shared)
+        return self._general.add((rows, kind), plan)
 
 
 class Programs:

@@ -73,7 +73,7 @@ class Launch:
 
 
 def lower(plan: Plan) -> Plan:
-    """The plan with launches in the place of its kernels.
+    """The plan with launches in the place of its kernels; the launches are those for the rows that it was made for.
 
     Raises
     ------
@@ -82,9 +82,9 @@ def lower(plan: Plan) -> Plan:
     """
     calls: list[Launch | Product | Copy] = []
     room = _Room(plan.work_bytes)
-    for call in plan.calls:
+    for call in plan.calls if plan.rows is None else [call.sized(plan.rows) for call in plan.calls]:
         calls += _launches(call, room) if isinstance(call, Kernel) else [call]
-    return replace(plan, calls=calls, work_bytes=room.top)
+    return replace(plan, calls=calls, work_bytes=room.top, rows=None)
 
 
 class _Room:

@@ -10,7 +10,8 @@ the place of the old one where nobody reads that any more.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from xmlp.graph.node import OPS
 from xmlp.graph.rows import Block, Layout, Validity, at, factor
@@ -51,6 +52,10 @@ class Kernel:
     nodes: list[TensorNode] = field(default_factory=list)
     loads: dict[TensorNode, Operand] = field(default_factory=dict)
     stores: dict[TensorNode, Operand] = field(default_factory=dict)
+
+    def sized(self, rows: int) -> "Kernel":
+        """The call for so many rows, in a plan for any number."""
+        return replace(self, rows=at(self.rows, rows), columns=at(self.columns, rows))
 
     @property
     def operands(self) -> list[Operand]:
@@ -98,6 +103,10 @@ class Product:
     transpose_a: bool
     transpose_b: bool
 
+    def sized(self, rows: int) -> "Product":
+        """The call for so many rows, in a plan for any number."""
+        return replace(self, m=at(self.m, rows), n=at(self.n, rows), k=at(self.k, rows))
+
     @property
     def flops(self) -> int:
         return 2 * int(self.m) * int(self.n) * int(self.k)
@@ -129,6 +138,10 @@ class Copy:
     flops = 0
     title = "copy"
 
+    def sized(self, rows: int) -> "Copy":
+        """The call for so many rows, in a plan for any number."""
+        return replace(self, size=at(self.size, rows))
+
     @property
     def bytes(self) -> int:
         return 2 * self.size
@@ -151,15 +164,17 @@ class Plan:
     held_bytes: int
     scalars: tuple[str, ...]
     rows: int | None = None
-    layout: Layout = Layout((), 0)
+    layout: Layout = field(default_factory=Layout)
     validity: Validity | None = None
     together: int = 0  # up to how many rows one program serves all numbers, see `Backend.rows_together`
 
     def serves(self, rows: int) -> bool:
         """Whether this is the plan for so many rows as well, and not only for those that it was made for."""
-        if self.rows is None or self.validity is None:
-            return False
-        return self.validity.holds(rows) and self.validity.holds(self.rows)
+        return self._general and self.validity is not None and self.validity.holds(rows)
+
+    @cached_property
+    def _general(self) -> bool:
+        return self.rows is not None and self.validity is not None and self.validity.holds(self.rows)
 
     def sizes(self, rows: int) -> dict[str, float]:
         """The values of those scalars that follow from the number of rows."""
@@ -213,15 +228,6 @@ def base(node: TensorNode) -> tuple[TensorNode, int]:
 
 def is_elementwise(node: TensorNode) -> bool:
     return node.op in OPS or node.op in ("astype", "full", "take")
-
-
-Call = TypeVar("Call", Kernel, Product, Copy)
-
-
-def sized(call: Call, rows: int) -> Call:
-    """A call of a plan for any number of rows, for one of them."""
-    names = {Kernel: ("rows", "columns"), Product: ("m", "n", "k"), Copy: ("size",)}[type(call)]
-    return replace(call, **{name: at(getattr(call, name), rows) for name in names})
 
 
 def plan(outputs: Sequence[tuple[str, TensorNode]], rows: int | None = None, validity: Validity | None = None) -> Plan:

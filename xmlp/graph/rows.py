@@ -3,12 +3,13 @@
 While a step is traced, the number of rows is a `Size` to whoever reads a shape: it can be calculated with and compared,
 and notes what was done. In the shapes of nodes it is an `Extent`, an int that knows how many times the number of rows
 it is; so the planner sees the numbers of one example. What is found holds for every number of rows that gives the same
-answers to all comparisons and is no other dimension of the trace: `Validity`.
+answers to all comparisons, and with which no two axes get the same length by chance: `Validity`.
 """
 
 import operator
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 Number = int | float
@@ -49,6 +50,19 @@ def factor(size: int) -> int:
     return size.factor if isinstance(size, Extent) else 0
 
 
+def same(a: int, b: int) -> bool:
+    """Whether two lengths are the same for every number of rows.
+
+    Raises
+    ------
+    TypeError
+        If they are so only for that of the trace.
+    """
+    if a == b and factor(a) != factor(b):
+        raise TypeError(f"{a} is the number of rows by chance")
+    return a == b
+
+
 def at(size: int, rows: int) -> int:
     """The size for a number of rows."""
     return size.factor * rows if isinstance(size, Extent) else size
@@ -69,27 +83,33 @@ class Validity:
         self.pinned = False
         self.sizes: dict[str, Callable[[int], Number]] = {}
         self._answers: dict[str, tuple[Callable[[int], bool], bool]] = {}
-        self._factors: set[int] = set()
-        self._others = {1}
+        self._factors: tuple[set[int], set[int]] = set(), set()  # along rows and along columns of matrices
+        self._others: tuple[set[int], set[int]] = {1}, {1}
 
     def answered(self, question: str, at: Callable[[int], bool], answer: bool) -> bool:
         """Note a question about the number of rows and its answer."""
         self._answers[question] = at, answer
         return answer
 
-    def dimensions(self, sizes: Iterable[int]) -> None:
-        """Note lengths of axes and sizes of arrays."""
-        for size in sizes:
+    def matrix(self, shape: tuple[int, int]) -> None:
+        """Note the shape of a matrix that a pass may be over, or see."""
+        for size, factors, others in zip(shape, self._factors, self._others, strict=True):
             if isinstance(size, Extent):
-                self._factors.add(size.factor)
+                factors.add(size.factor)
             else:
-                self._others.add(size)
+                others.add(size)
+
+    @cached_property
+    def _excluded(self) -> set[int]:
+        """The numbers of rows with which a matrix would have as many rows, or columns, as one of another kind."""
+        axes = zip(self._factors, self._others, strict=True)
+        return {n // f for factors, others in axes for f in factors for n in others if n % f == 0}
 
     def holds(self, rows: int) -> bool:
         """Whether the trace is that of so many rows, unless it was made for exactly so many."""
-        if self.pinned or any(f * rows in self._others for f in self._factors):
+        if self.pinned or rows in self._excluded:
             return False
-        return all(at(rows) == answer for at, answer in self._answers.values())
+        return all([at(rows) == answer for at, answer in self._answers.values()])
 
 
 def _binary(function: Callable[..., Any], sign: str, swapped: bool = False) -> Callable[["Size", Any], Any]:
@@ -159,7 +179,7 @@ class Size:
     __pow__, __rpow__ = _binary(operator.pow, "**"), _binary(operator.pow, "**", True)
     __lt__, __le__ = _comparison(operator.lt, "<"), _comparison(operator.le, "<=")
     __gt__, __ge__ = _comparison(operator.gt, ">"), _comparison(operator.ge, ">=")
-    __eq__, __ne__ = _comparison(operator.eq, "=="), _comparison(operator.ne, "!=")  # type: ignore[assignment]
+    __eq__, __ne__ = _comparison(operator.eq, "=="), _comparison(operator.ne, "!=")
 
     def __neg__(self) -> "Size":
         return Size.made(self.validity, f"(-{self.text})", operator.neg, self)
@@ -191,14 +211,15 @@ class Size:
 
 def _times(function: Callable[..., Any], operands: Sequence[Any]) -> int | None:
     """How many times the number of rows a value is; None if it is no whole multiple."""
+    a, b = operands if len(operands) == 2 else (None, None)
+    if function is operator.mul and isinstance(b, Size):
+        a, b = b, a
+    own = a.factor if isinstance(a, Size) else None
+    if own is None or type(b) is not int or function not in (operator.mul, operator.floordiv):
+        return None
     if function is operator.mul:
-        known = [o.factor if isinstance(o, Size) else o for o in operands]
-        whole = all(isinstance(k, int) for k in known) and sum(isinstance(o, Size) for o in operands) == 1
-        return known[0] * known[1] if whole else None
-    if function is operator.floordiv and isinstance(operands[0], Size) and isinstance(operands[1], int):
-        own = operands[0].factor
-        return own // operands[1] if own is not None and operands[1] and not own % operands[1] else None
-    return None
+        return own * b
+    return own // b if b and not own % b else None
 
 
 class Block(NamedTuple):
@@ -214,7 +235,7 @@ class Block(NamedTuple):
 class Layout:
     """How the work buffer of a plan lies in memory for any number of rows."""
 
-    def __init__(self, blocks: Sequence[Block], rows: int):
+    def __init__(self, blocks: Sequence[Block] = (), rows: int = 0):
         self._blocks = blocks
         self._planned = self.starts(rows)
 

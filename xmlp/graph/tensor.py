@@ -9,7 +9,7 @@ from math import prod
 from typing import Any, NoReturn
 
 from xmlp.graph.node import OPS
-from xmlp.graph.rows import Extent, Size, Validity, factor
+from xmlp.graph.rows import Extent, Size, Validity, factor, same
 from xmlp.graph.symbol import Symbol
 
 Shape = tuple[int, ...]
@@ -57,10 +57,11 @@ class Tracer:
     @property
     def validity(self) -> Validity:
         """For which numbers of rows the trace holds, if it was made of inputs whose shapes have an `Extent`."""
-        tables = {id(node.args[0]) for node in self._known.values() if node.op == "take"}  # of any length
         for node in self._known.values():
-            if id(node) not in tables:
-                self._validity.dimensions((*node.shape, node.size))
+            if node.op not in ("input", "matmul", "reshape", "slice", "transpose", "concat"):
+                read = node.args[1:] if node.op == "take" else node.args  # the table may have any length
+                for a in (node, *read):
+                    self._validity.matrix(matrix(a.shape))
         return self._validity
 
     def lengths(self, shape: Shape) -> tuple[Any, ...]:
@@ -114,10 +115,10 @@ def broadcast(*shapes: Shape) -> Shape:
     padded = [(1,) * (rank - len(s)) + s for s in shapes]
     result = []
     for sizes in zip(*padded, strict=True):
-        wide = {n for n in sizes if n != 1}
-        if len(wide) > 1:
+        wide = [n for n in sizes if n != 1]
+        if not all(same(n, wide[0]) for n in wide):
             raise PlanError(f"shapes {shapes} do not broadcast")
-        result.append(wide.pop() if wide else 1)
+        result.append(wide[0] if wide else 1)
     return tuple(result)
 
 
@@ -150,7 +151,7 @@ class Tensor(Symbol):
 
     def __matmul__(self, other: "Tensor") -> "Tensor":
         a, b = self.node, other.node
-        if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[1] != b.shape[0] or a.dtype != b.dtype:
+        if len(a.shape) != 2 or len(b.shape) != 2 or not same(a.shape[1], b.shape[0]) or a.dtype != b.dtype:
             raise PlanError(f"product of {a} and {b}")
         return Tensor(self.tracer, self.tracer.node("matmul", (a, b), None, (a.shape[0], b.shape[1]), a.dtype))
 
