@@ -147,7 +147,7 @@ def _stranger(what: str, name: Any, known: Mapping[str, Any]) -> str:
 
 def settings(value: Any) -> str:
     """The fields of a configured object that differ from their defaults, in words."""
-    skip = {"units", "layers"}
+    skip = {"units", "layers", "offset"}
     shown = [f for f in fields(value) if f.name not in skip and getattr(value, f.name) != f.default]
     shown = [f for f in shown if getattr(value, f.name) is not activations.identity]
     return " ".join(f"{f.name}={getattr(value, f.name)!r}" for f in shown)

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-HostArray = np.ndarray[Any, Any]
+from xmlp.backends.base import HostArray, cast
+
 _TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 
 
@@ -45,6 +46,21 @@ def host_array(value: Any, what: str) -> HostArray:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{what} must hold real numbers, got {array.dtype}")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def centred(array: HostArray, offset: HostArray, dtype: str) -> HostArray:
+    """`array` (N, features) less an offset (features,), in double precision, and only then in the dtype."""
+    result = np.empty(array.shape, dtype)
+    size = max(1, 2**16 // max(1, array.shape[1]))
+    for start in range(0, len(array), size):
+        rows = array[start : start + size]
+        if rows.dtype.kind in "iu" and rows.dtype.itemsize == 8:
+            high = rows >> 16 << 16  # both parts are exact in float64
+            less = (high.astype(np.float64) - offset) + (rows - high).astype(np.float64)
+        else:
+            less = rows.astype(np.result_type(rows, np.float64)) - offset
+        result[start : start + size] = cast(less, dtype)
+    return result
 
 
 def _check_columns(frame: Any, what: str) -> None:

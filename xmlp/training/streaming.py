@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from xmlp.backends import backend
 from xmlp.data.batches import batch_order
-from xmlp.inputs import Inputs, count
+from xmlp.inputs import count
 from xmlp.training.step import Batch
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Stream:
         shuffle: bool = True,
     ):
         network = trainer.network
-        host = Inputs(backend("numpy", dtype=network.dtype), network.in_features)
+        host = network._inputs.on(backend("numpy", dtype=network.dtype))
         self._arrays = host.batch(x, y, sample_weight, trainer.loss, network.out_features)
         self._trainer = trainer
         self._size = count(batch_size, "batch_size")

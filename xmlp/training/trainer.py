@@ -16,7 +16,7 @@ from xmlp.backends import seeds
 from xmlp.data.batches import split_rows
 from xmlp.errors import CheckpointError, unknown
 from xmlp.graph.plan import Plan
-from xmlp.inputs import Inputs, count
+from xmlp.inputs import count
 from xmlp.layers import Dense, LayerNorm
 from xmlp.losses import Loss
 from xmlp.network import Network
@@ -147,7 +147,7 @@ class Trainer:
         self._pure = Step(network, self.loss, self.optimizer, l1, l2, clip_norm)
         self._runner = runner(self._pure, planned)
         self._slots = self.optimizer.init(network.theta)
-        self._inputs = Inputs(network.backend, network.in_features)
+        self._inputs = network._inputs
         self._sums = self._no_sums()
         self._fit: Fit | None = None
         self._order: Any = None  # the fingerprint of the order of an epoch that was cut, from a checkpoint
