@@ -6,7 +6,7 @@ from typing import Any
 
 from xmlp import weights
 from xmlp.backends import Backend, cast, owner
-from xmlp.backends.host import centred, check_finite, host_array
+from xmlp.backends.host import centred, check_finite, host_array, resolved
 from xmlp.losses import Loss
 
 Array = Any
@@ -47,8 +47,7 @@ class Inputs:
         library = owner(array)
         if library is None or library == "numpy":
             return None
-        if getattr(array, "requires_grad", False):
-            array = array.detach()  # results never require gradients
+        array = resolved(array, what)
         if library != self.backend.name:
             array = self._shared(array, library, what)
         self.backend.check(array, what)

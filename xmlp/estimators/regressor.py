@@ -83,7 +83,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         """The coefficient of determination; targets that are missing do not count."""
         y = arrays.host(y)
         missing = np.ma.getmaskarray(y) if isinstance(y, np.ma.MaskedArray) else False
-        y = host_array(np.ma.getdata(y), "y").astype(np.float64)
+        y = host_array(np.ma.getdata(y), "y", gaps=True).astype(np.float64)
         missing = missing | np.isnan(y)
         weights = None if sample_weight is None else host_array(arrays.host(sample_weight), "sample_weight")
         if missing.any():
@@ -95,7 +95,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _encoded(self, y: Any, fresh: bool) -> Any:
         y = arrays.host(y)
         masked = isinstance(y, np.ma.MaskedArray)
-        values = host_array(np.ma.getdata(y) if masked else y, "y").astype(np.float64)
+        values = host_array(np.ma.getdata(y) if masked else y, "y", gaps=True).astype(np.float64)
         if masked:
             values = np.where(np.ma.getmaskarray(y), np.nan, values)
         if np.isinf(values).any():
