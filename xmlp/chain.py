@@ -10,7 +10,7 @@ import xmlp.context as contexts
 from xmlp.activations import identity, sigmoid, softmax
 from xmlp.backends import Backend, seeds
 from xmlp.inputs import count
-from xmlp.layers import Activation, Dense, Layer, chain_of, random_bits
+from xmlp.layers import Activation, Dense, Layer, chain_of, check_offsets, random_bits
 from xmlp.losses import Loss
 from xmlp.parameters import Gradients, Layout
 
@@ -36,6 +36,7 @@ class Chain:
     def __init__(self, layers: Sequence[Layer | str], in_features: int, backend: Backend):
         self.backend = backend
         self.layers = chain_of(layers)
+        check_offsets(self.layers[1:])
         self.in_features = count(in_features, "in_features")
         self._features, specs, statistics = [self.in_features], [], []
         for i, layer in enumerate(self.layers):
@@ -78,7 +79,10 @@ class Chain:
         keys: Keys | None = None,
         raw: bool = False,
     ) -> tuple[Array, list[Any]]:
-        """y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits)."""
+        """y (..., N, out_features) and the caches; with `raw`, y comes before the output link (logits).
+
+        What a first layer `Standardize` names as its offset has been taken off x already.
+        """
         y, caches = x, []
         for y, cache in self.pass_layers(theta, stats, x, training=training, keys=keys, raw=raw):  # noqa: B007
             caches.append(cache)

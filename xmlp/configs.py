@@ -5,6 +5,7 @@ comes back only if the caller passes it in by name.
 """
 
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -89,10 +90,11 @@ def json_value(value: Any, what: str, _depth: int = 0) -> Json:
     )
 
 
-def _key(key: Any, what: str) -> Any:
+def _key(key: Any, what: str) -> str:
+    """The key of an object of JSON, which is a string."""
     key = plain(key)
     if key is None or isinstance(key, (bool, int, float, str)):
-        return key
+        return key if isinstance(key, str) else json.dumps(key)
     raise TypeError(f"{what} is not JSON serializable: its key {key!r} is no string. Take str(...).")
 
 
@@ -147,7 +149,7 @@ def _stranger(what: str, name: Any, known: Mapping[str, Any]) -> str:
 
 def settings(value: Any) -> str:
     """The fields of a configured object that differ from their defaults, in words."""
-    skip = {"units", "layers"}
+    skip = {"units", "layers", "offset"}
     shown = [f for f in fields(value) if f.name not in skip and getattr(value, f.name) != f.default]
     shown = [f for f in shown if getattr(value, f.name) is not activations.identity]
     return " ".join(f"{f.name}={getattr(value, f.name)!r}" for f in shown)

@@ -1,11 +1,11 @@
 """The boundary: what callers pass is checked here once and brought to the device. Inner code trusts the result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from xmlp import weights
 from xmlp.backends import Backend, cast, owner
-from xmlp.backends.host import check_finite, host_array
+from xmlp.backends.host import centred, check_finite, host_array, resolved
 from xmlp.losses import Loss
 from xmlp.settings import count as count
 from xmlp.weights import HostArray, Mean
@@ -16,19 +16,29 @@ _SMALL = {"B": "uint8", "?": "bool"}  # kept as they are until the batch is take
 
 
 class Inputs:
-    """Checks and conversions for one network."""
+    """Checks and conversions for one network.
 
-    def __init__(self, backend: Backend, in_features: int):
+    Parameters
+    ----------
+    offset : sequence of (int, float)
+        Features and what is taken off them before they get the dtype of the backend; see `xmlp.layers.Standardize`.
+    """
+
+    def __init__(self, backend: Backend, in_features: int, offset: Sequence[tuple[int, float]] = ()):
         self.backend = backend
         self.in_features = in_features
+        self.offset = tuple(offset)
+
+    def on(self, backend: Backend) -> "Inputs":
+        """The same for another backend."""
+        return Inputs(backend, self.in_features, self.offset)
 
     def _own(self, array: Any, what: str) -> Array | None:
         """`array` if it lives in this backend's library or can be shared without a copy; None for host data."""
         library = owner(array)
         if library is None or library == "numpy":
             return None
-        if getattr(array, "requires_grad", False):
-            array = array.detach()  # results never require gradients
+        array = resolved(array, what)
         if library != self.backend.name:
             array = self._shared(array, library, what)
         self.backend.check(array, what)
@@ -53,16 +63,42 @@ class Inputs:
         """x as a device array (N, in_features), bytes still bytes; and how results go back to the caller."""
         array = self._own(x, what)
         if array is None:
-            host = host_array(x, what)
-            host = host.reshape(1, -1) if host.ndim == 1 and host.shape[0] == self.in_features else host
-            self._check_shape(host.shape, what)
-            check_finite(host, what)
-            small = _SMALL.get(host.dtype.char)
-            return self.backend.from_host(host, small), self.backend.to_host
+            host = self._table(x, what)
+            if self.offset:
+                host = centred(host, host_array(self._offsets(), "offset"), self.backend.dtype)
+            return self.backend.from_host(host, _SMALL.get(host.dtype.char)), self.backend.to_host
         if array.ndim == 1 and array.shape[0] == self.in_features:
             array = self.backend.xp.reshape(array, (1, -1))
         self._check_shape(tuple(array.shape), what)
-        return array, lambda result: result
+        return (self._centred(array) if self.offset else array), lambda result: result
+
+    def table(self, x: Any, what: str = "x") -> Any:
+        """x as a host array (N, in_features) in its own dtype."""
+        return self._table(self.host(x, what), what)
+
+    def _table(self, x: Any, what: str) -> Any:
+        host = host_array(x, what)
+        host = host.reshape(1, -1) if host.ndim == 1 and host.shape[0] == self.in_features else host
+        self._check_shape(host.shape, what)
+        check_finite(host, what)
+        return host
+
+    def _offsets(self) -> list[float]:
+        """The offset of every feature."""
+        given = dict(self.offset)
+        return [given.get(feature, 0.0) for feature in range(self.in_features)]
+
+    def _centred(self, array: Array) -> Array:
+        """A device array less the offset: whole numbers as such, others in two parts, each a number of the dtype."""
+        xp, put, rest = self.backend.xp, self.backend.from_host, self._offsets()
+        if array.dtype in (xp.int32, xp.int64):
+            most = xp.iinfo(array.dtype).max
+            whole = [round(value) if abs(value) < most else 0 for value in rest]
+            array = array - xp.asarray(whole, dtype=array.dtype, device=self.backend.device)
+            rest = [value - taken for value, taken in zip(rest, whole, strict=True)]
+        high = put(rest)
+        low = [value - float(rounded) for value, rounded in zip(rest, self.backend.to_host(high), strict=True)]
+        return (self.floats(array) - high) - put(low)
 
     def _check_shape(self, shape: tuple[int, ...], what: str) -> None:
         if len(shape) != 2:

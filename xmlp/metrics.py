@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from xmlp.backends import backend, owner
-from xmlp.backends.host import host_array
+from xmlp.backends.host import host_array, resolved
 from xmlp.errors import unknown
 
 __all__ = ["Metric", "accuracy", "confusion_matrix", "f1", "get", "mae", "precision", "r2", "recall", "rmse"]
@@ -424,7 +424,7 @@ def _classes(t: Array, p: Array, classes: int | None) -> int:
 def _host(value: Any, what: str) -> Array:
     library = owner(value)
     if library not in (None, "numpy"):
-        value = backend(library).to_host(value)
+        value = backend(library).to_host(resolved(value, what))
     array = host_array(value, what)
     array = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim not in (1, 2) or 0 in array.shape:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from xmlp.backends.programs import Recent
 from xmlp.chain import LINKS, Chain
 from xmlp.errors import CheckpointError, DeviceMemoryError, OutOfMemoryError
 from xmlp.inputs import Inputs, count
-from xmlp.layers import Layer, Standardize
+from xmlp.layers import COARSE, Layer, Standardize, chain_of
 from xmlp.parameters import Gradients
 from xmlp.predicting import Predictor
 from xmlp.scalars import plain
@@ -86,7 +87,8 @@ class Network(Chain):
         dtype: str = "float32",
         seed: int = 0,
     ):
-        self._describe(layers, in_features, backend_named(backend, dtype=dtype), seed)
+        there = backend_named(backend, dtype=dtype)
+        self._describe(_centred(chain_of(layers), in_features, there), in_features, there, seed)
         try:
             self._theta = self.backend.from_host(self.layout.initial(self.seed))
             self._stats = self.backend.from_host(self.stats_layout.initial(self.seed))
@@ -110,7 +112,7 @@ class Network(Chain):
         self._planned = self.backend.reason_against_plans() is None
         self._predictors: Recent[tuple[str | None, bool, float], Predictor] = Recent(_PREDICTORS)
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
-        self._inputs = Inputs(self.backend, self.in_features)
+        self._inputs = Inputs(self.backend, self.in_features, getattr(self.layers[0], "offset", ()))
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -442,19 +444,31 @@ class Network(Chain):
     def adapt(self, x: Any) -> "Network":
         """Set the mean and scale of the Standardize layers at the head of the network from data.
 
-        Columns that do not vary, or less than the dtype can tell, get the scale 1.
+        Columns that do not vary get the scale 1. What the dtype is too coarse for, as seconds since 1970 in float32,
+        has an offset taken off in double precision before it is cast, here and whenever x is passed: see
+        `xmlp.layers.Standardize`.
         """
-        from xmlp.data import mean_and_scale
+        from xmlp.data.standardize import centred_mean_and_scale
 
         leading = [i for i, layer in enumerate(self.layers) if isinstance(layer, Standardize)]
         if leading != [0]:
             raise ValueError(f"adapt sets a Standardize that is the first layer and the only one; found at {leading}")
-        mean, scale = mean_and_scale(self.backend.to_host(self._inputs.features(x)[0]))
-        xp, least = self.backend.xp, self.backend.xp.finfo(self.backend.float_dtype).smallest_normal
+        xp = self.backend.xp
+        limits = xp.finfo(self.backend.float_dtype)
+        mean, scale, offset = centred_mean_and_scale(self._inputs.table(x), float(limits.eps), COARSE)
         mean, scale = self.backend.from_host(mean), self.backend.from_host(scale)
-        first = {"mean": mean, "scale": xp.where(scale < float(least), 1.0, scale)}
+        first = {"mean": mean, "scale": xp.where(scale < float(limits.smallest_normal), 1.0, scale)}
+        self._take_off(offset)
         self.statistics = [first, *self.statistics[1:]]
         return self
+
+    def _take_off(self, offset: tuple[tuple[int, float], ...]) -> None:
+        """Make this the offset of the first layer, for all that share the vectors."""
+        first = self.layers[0]
+        assert isinstance(first, Standardize)
+        self.layers = (replace(first, offset=offset), *self.layers[1:])
+        self.body = (self.layers[0], *self.body[1:])
+        self._inputs.offset = offset
 
     def fit(
         self, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = "adam", metrics: Sequence[Any] = (),
@@ -585,6 +599,14 @@ class Network(Chain):
             raise
         except (AttributeError, TypeError, ValueError) as error:
             raise CheckpointError(f"the file does not describe a network: {error}") from error
+
+
+def _centred(layers: tuple[Layer, ...], in_features: int, backend: Backend) -> tuple[Layer, ...]:
+    """With an offset for a first Standardize whose given mean is too far from 0 for the dtype."""
+    if not isinstance(layers[0], Standardize):
+        return layers
+    eps = float(backend.xp.finfo(backend.float_dtype).eps)
+    return (layers[0].centred(count(in_features, "in_features"), eps), *layers[1:])
 
 
 def _namespace(array: Any) -> Any:

@@ -71,7 +71,7 @@ def without_gaps(y: Any, what: str, outputs: int, elementwise: bool) -> tuple[Ho
     [[1.0, 0.0], [1.0, 1.0]]
     """
     masked = isinstance(y, np.ma.MaskedArray)
-    host = host_array(np.ma.getdata(y) if masked else y, what)
+    host = host_array(np.ma.getdata(y) if masked else y, what, gaps=True)
     missing: Any = np.array(np.ma.getmaskarray(y)) if masked else np.zeros(host.shape, bool)
     if host.dtype.kind == "f" and (host.ndim == 2 or outputs == 1):  # NaN is no class label
         missing = missing | np.isnan(host)

@@ -91,7 +91,7 @@ def compiler() -> Compiler:
         return _compilers[0]
 
 
-@lru_cache(maxsize=4)
+@once
 def _product_code(kind: str, integer: str) -> tuple[str, str]:
     """A call of cblas_?gemm (row-major, alpha 1, beta 0) as a function of a table of arguments."""
     name, code = f"gemm_{kind}_{integer}", Code()
@@ -126,7 +126,7 @@ def _copy_code() -> tuple[str, str]:
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
+@once
 def _replay_code() -> str:
     return team.code(llvm.get_process_triple())
 

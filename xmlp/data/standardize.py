@@ -6,7 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xmlp.backends.host import centred
+
 Float64 = npt.NDArray[np.float64]
+_MOST = 10_000  # offsets: they stand in the configuration of a model, whose size is limited
 _BLOCK = 2**13  # numbers in a block of rows: 64 KiB of float64, which stay in the cache
 
 
@@ -65,6 +68,45 @@ def mean_and_scale(x: npt.NDArray[Any]) -> tuple[Float64, Float64]:
     constant = low == high
     scale = np.maximum(np.ldexp(scale, exponent), np.finfo(np.float64).smallest_subnormal)  # never 0
     return np.where(constant, low, np.ldexp(mean, exponent)), np.where(constant, 1.0, scale)
+
+
+def centred_mean_and_scale(
+    x: npt.NDArray[Any], eps: float, coarse: float
+) -> tuple[Float64, Float64, tuple[tuple[int, float], ...]]:
+    """Mean and scale of x less an offset, and the offset: pairs (column, number) where numbers of a dtype need one.
+
+    Those are columns at whose mean neighbouring numbers, `eps` times the mean apart, differ by more than `coarse`
+    deviations, unless the dtype holds all their numbers, as bytes and other small whole numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> seconds = 1700000000.0 + np.arange(5.0)[:, None]
+    >>> centred_mean_and_scale(seconds, 2.0**-23, 2.0**-13)
+    (array([0.]), array([1.41421356]), ((0, 1700000002.0),))
+    """
+    mean, scale = mean_and_scale(x)
+    with np.errstate(over="ignore"):
+        distance = np.abs(mean) * (eps / coarse) / scale
+    columns = np.flatnonzero(distance > (1 if x.dtype.itemsize > 1 else np.inf))
+    columns = np.sort(columns[np.argsort(-distance[columns], kind="stable")][:_MOST])
+    pairs = []
+    for column in columns.tolist():
+        numbers = x[:, column : column + 1]
+        if (numbers == numbers[0]).all() or (distance[column] < 2**10 and _fit(numbers, eps)):
+            continue
+        step = 2.0 ** np.ceil(np.log2(scale[column]))  # of an offset that is short to write
+        offset = np.round(mean[column : column + 1] / step) * step
+        pairs.append((column, float(offset[0])))
+        mean[column], scale[column] = (found[0] for found in mean_and_scale(centred(numbers, offset, "float64")))
+    return mean, scale, tuple(pairs)
+
+
+def _fit(numbers: npt.NDArray[Any], eps: float) -> bool:
+    """Whether a floating dtype of this resolution holds them all."""
+    dtype = np.float32 if eps > np.finfo(np.float64).eps else np.float64
+    with np.errstate(over="ignore"):
+        return bool((numbers == numbers.astype(dtype)).all())
 
 
 def _blocks(x: npt.NDArray[Any], exponent: npt.NDArray[np.int64]) -> Iterator[Float64]:

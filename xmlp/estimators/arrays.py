@@ -11,6 +11,7 @@ from scipy import sparse
 from xmlp.backends import Backend, owner
 from xmlp.backends import backend as backend_named
 from xmlp.backends.base import spans
+from xmlp.backends.host import host_array, refuse_look_alikes, resolved
 from xmlp.data.batches import batch_order
 
 Array = Any
@@ -22,10 +23,30 @@ def dispatched(x: Any) -> bool:
     return sklearn.get_config()["array_api_dispatch"] and owner(x) not in (None, "numpy")
 
 
-def host(value: Any) -> Any:
+def host(value: Any, what: str = "an argument") -> Any:
     """An array of any library on the host; what no backend knows stays as it is."""
     library = owner(value)
-    return value if library in (None, "numpy") else backend_named(library).to_host(value)
+    if library in (None, "numpy"):
+        return value
+    value = resolved(value, what)
+    try:
+        return backend_named(str(library)).to_host(value)
+    except (RuntimeError, TypeError) as error:  # a dtype or a layout that NumPy lacks
+        raise TypeError(f"{what} is an array of {library} ({value.dtype}) that NumPy cannot hold: {error}") from error
+
+
+def readable(x: Any, what: str) -> Any:
+    """Features as scikit-learn's validation reads them; what only looks like numbers is refused."""
+    if sparse.issparse(x) or dispatched(x):
+        return x
+    refuse_look_alikes(x, what)
+    if owner(x) not in (None, "numpy"):
+        return host(x, what)
+    fills = {getattr(dtype, "fill_value", 0) for dtype in getattr(x, "dtypes", ())}  # of sparse columns
+    if fills - {0} and hasattr(x, "sparse"):
+        return x.sparse.to_dense()
+    known = hasattr(x, "__array__") or hasattr(x, "__len__")
+    return x if known or not hasattr(x, "__dlpack__") else host_array(x, what)
 
 
 def backend_for(x: Array, name: str | Backend | None, place: str | None, dtype: str | None) -> Backend:

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from xmlp import losses, metrics, optimizers
 from xmlp import weights as weighting
 from xmlp.backends import owner
-from xmlp.backends.host import host_array
+from xmlp.backends.host import host_array, refuse_containers, refuse_times
 from xmlp.callbacks import EarlyStopping, callbacks_of
 from xmlp.errors import unknown
 from xmlp.estimators import arrays
@@ -191,6 +191,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         self._check_settings(partial)
         x = self._features(X, "fit", reset=fresh)
+        for value, what in ((y, "y"), (sample_weight, "sample_weight")):
+            refuse_containers(value, what)
         check_consistent_length(x, y, sample_weight)
         targets = self._encoded(y, fresh)
         weights = self._row_weights(sample_weight, len(targets))
@@ -423,14 +425,23 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         if not reset:
             check_is_fitted(self)
             arrays.check_same_kind(X, self._like, type(self).__name__, method)
+        return self._validated(X, "X", reset)
+
+    def _validated(self, X: Any, what: str, reset: bool) -> Any:
+        X = arrays.readable(X, what)
         xp = array_namespace(X) if arrays.dispatched(X) else np
-        return validate_data(self, X, accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=reset)
+        try:
+            return validate_data(self, X, accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=reset)
+        except TypeError:
+            refuse_times(X, what)
+            raise
+        except RuntimeError as error:  # of torch, for a list of tensors
+            raise TypeError(f"{what} cannot be read as an array: {error}") from error
 
     def _validation(self, data: Any) -> tuple[Any, ...]:
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError("validation_data must be (X, y) or (X, y, sample_weight)")
-        xp = array_namespace(data[0]) if arrays.dispatched(data[0]) else np
-        x = validate_data(self, data[0], accept_sparse="csr", dtype=[xp.float64, xp.float32], reset=False)
+        x = self._validated(data[0], "X of the validation data", reset=False)
         check_consistent_length(x, *data[1:])
         return x, self._encoded(data[1], False), *(self._row_weights(w, x.shape[0]) for w in data[2:])
 

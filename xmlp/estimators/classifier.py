@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from xmlp import metrics
-from xmlp.backends.host import host_array
+from xmlp.backends.host import host_array, refuse_containers
 from xmlp.estimators import arrays
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
@@ -258,8 +258,26 @@ class _OfClass:
 
 def _labels(y: Any) -> Any:
     """Labels on the host, an array or a masked one."""
-    y = arrays.host(y.toarray() if sparse.issparse(y) else y)
-    return y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
+    refuse_containers(y, "y")
+    y = arrays.host(y.toarray() if sparse.issparse(y) else y, "y")
+    y = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
+    if y.dtype.kind != "O":
+        return y
+    _refuse_missing(y)
+    numbers = y if isinstance(y, np.ma.MaskedArray) else np.asarray(y.tolist())
+    return numbers if numbers.dtype.kind in "biuf" and numbers.shape == y.shape else y
+
+
+def _refuse_missing(labels: Any) -> None:
+    """Refuse None and NaN among objects: they have no order among the labels, and would be a class of their own."""
+    known = np.ma.getdata(labels).reshape(-1)
+    hidden = np.ma.getmaskarray(labels).reshape(-1)
+    for row, label in enumerate(known):
+        if not hidden[row] and (label is None or type(label).__name__ in ("NAType", "NaTType") or label != label):
+            raise ValueError(
+                f"y holds a missing label, {label!r}, in row {row // (labels.size // len(labels))}. Drop such rows, or "
+                "mask the labels: numpy.ma.masked_array(y, missing)."
+            )
 
 
 def _of_labels(given: Any, labels: list[Any]) -> Any:

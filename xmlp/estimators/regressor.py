@@ -118,7 +118,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         """The coefficient of determination; targets that are missing do not count."""
         y = arrays.host(y)
         missing = np.ma.getmaskarray(y) if isinstance(y, np.ma.MaskedArray) else False
-        y = host_array(np.ma.getdata(y), "y").astype(np.float64)
+        y = host_array(np.ma.getdata(y), "y", gaps=True).astype(np.float64)
         missing = missing | np.isnan(y)
         weights = None if sample_weight is None else host_array(arrays.host(sample_weight), "sample_weight")
         if missing.any():
@@ -130,7 +130,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _encoded(self, y: Any, fresh: bool) -> Any:
         y = arrays.host(y)
         masked = isinstance(y, np.ma.MaskedArray)
-        values = host_array(np.ma.getdata(y) if masked else y, "y")
+        values = host_array(np.ma.getdata(y) if masked else y, "y", gaps=True)
         before = not fresh and self.__dict__["_wide"]
         self._wide: bool = before or np.result_type(np.float32, values.dtype) != np.float32
         values = values.astype(np.float64)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from xmlp.backends import backend
 from xmlp.data.batches import batch_order
-from xmlp.inputs import Inputs
 from xmlp.settings import count, flag
 from xmlp.training.step import Batch
 
@@ -52,7 +51,7 @@ class Stream:
         shuffle: bool = True,
     ):
         network = trainer.network
-        host = Inputs(backend("numpy", dtype=network.dtype), network.in_features)
+        host = network._inputs.on(backend("numpy", dtype=network.dtype))
         x, y, weights = host.batch(x, y, sample_weight, trainer.loss, network.out_features)
         self._arrays = x, y, host.placed(weights, trainer.loss)
         self._trainer = trainer

@@ -18,7 +18,6 @@ from xmlp.callbacks import callbacks_of
 from xmlp.data.batches import split_rows
 from xmlp.errors import CheckpointError, unknown
 from xmlp.graph.plan import Plan
-from xmlp.inputs import Inputs
 from xmlp.layers import Dense, LayerNorm
 from xmlp.losses import Loss
 from xmlp.network import Network
@@ -148,7 +147,7 @@ class Trainer:
         self._pure = Step(network, self.loss, self.optimizer, *_penalties(l1, l2, clip_norm))
         self._runner = runner(self._pure, self._planned)
         self._slots = self.optimizer.init(network.theta)
-        self._inputs = Inputs(network.backend, network.in_features)
+        self._inputs = network._inputs
         self._sums = self._no_sums()
         self._fit: Fit | None = None
         self._mean = Mean()  # of the weights of all rows so far
