@@ -146,14 +146,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         tags.non_deterministic = False
         return tags
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the trainer, whose programs are bound to this process; with what it needs to go on."""
-        state: dict[str, Any] = dict(super().__getstate__())
-        trainer = state.pop("_trainer", None)
-        if trainer is not None:
-            state["_training"] = _Training.of(trainer)
-        return state
-
     # --- fitting ------------------------------------------------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation: Any = None, *, fresh: bool, partial: bool) -> None:
@@ -192,7 +184,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             self._begin(x, targets, weights)
         else:
             self._check_going_on(partial)
-        trainer, targets = self._trainer_at_hand(), self._scaled(targets)
+        trainer, targets = self._trainer, self._scaled(targets)
         data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
         of_fit = [*self._stopping(validation is not None), *fit_tasks(self, epochs, data, self._fitted)]
         trainer.callbacks = [*([] if partial else of_fit), *self.callbacks]
@@ -207,7 +199,10 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]
             validation = (_for_network(watched, trainer.network), self._scaled(validation[1]), *validation[2:])
         given |= {"validation_data": validation, "verbose": bool(self.verbose), **more}
-        trainer.fit(source, targets, epochs=epochs, **given)
+        try:
+            trainer.fit(source, targets, epochs=epochs, **given)
+        finally:
+            trainer.callbacks = []  # some hold the data, and a pickle of the estimator must not
 
     def _begin(self, x: Any, targets: Any, weights: Any) -> None:
         """A network and a trainer for data of this kind."""
@@ -228,7 +223,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
 
     def _check_going_on(self, partial: bool) -> None:
         """Refuse what the first call has fixed, where it would go wrong without a word."""
-        trainer = self._trainer_at_hand()
+        trainer = self._trainer
         names = [metric.name for metric in trainer.metrics], [metric.name for metric in self._metrics()]
         if names[0] != names[1]:
             raise ValueError(f"metrics and monitor are those of the first fit, {names[0]}; got {names[1]}")
@@ -256,13 +251,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         _, present = weighting.without_gaps(targets, "y", self.n_outputs_, self._loss().elementwise)
         w = weighting.product(weights, present)
         return float(len(targets) if w is None else w.sum() * len(w) / w.size)
-
-    def _trainer_at_hand(self) -> Trainer:
-        """The trainer; after a pickle a new one in the old state."""
-        if not hasattr(self, "_trainer"):
-            kept = self.__dict__.pop("_training")
-            self._trainer = kept.restored(self._trainer_of(kept.network, kept.optimizer, kept.seed))
-        return self._trainer
 
     def _fitted(self) -> dict[str, Any]:
         """The attributes that fitting sets, for the state that the trainer is in."""
@@ -449,26 +437,6 @@ def _for_network(x: Any, network: Network) -> Any:
     if owner(x) != backend.name or backend.name == "numpy" or backend.device_of(x) != str(backend.device):
         return arrays.host(x)
     return array_namespace(x).astype(x, backend.float_dtype)
-
-
-class _Training:
-    """What a trainer needs to go on in another process."""
-
-    def __init__(self, network: Network, optimizer: Optimizer, seed: int, slots: Any, counts: Any, history: Any):
-        self.network, self.optimizer, self.seed = network, optimizer, seed
-        self.slots, self.counts, self.history = slots, counts, history
-
-    @classmethod
-    def of(cls, trainer: Trainer) -> "_Training":
-        slots = {name: trainer.network.backend.to_host(a) for name, a in trainer._slots.items()}
-        counts = trainer.steps, trainer.epoch, trainer.lr_scale
-        return cls(trainer.network, trainer.optimizer, trainer.seed, slots, counts, trainer.history)
-
-    def restored(self, trainer: Trainer) -> Trainer:
-        backend = trainer.network.backend
-        trainer._slots = {name: backend.from_host(np.array(a)) for name, a in self.slots.items()}
-        (trainer.steps, trainer.epoch, trainer.lr_scale), trainer.history = self.counts, self.history
-        return trainer
 
 
 def loss_named(loss: Any, default: Loss) -> Loss:

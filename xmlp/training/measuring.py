@@ -58,5 +58,6 @@ def _metric_values(
     values = {}
     for name, function, needs in metrics:
         pair = (truth, labels) if needs == "labels" else (targets, outputs)
-        values[name] = float(function(*pair, sample_weight=weights))
+        of_rows = {} if weights is None else {"sample_weight": weights}  # a function may not know of them
+        values[name] = float(function(*pair, **of_rows))
     return values
