@@ -305,6 +305,9 @@ class _Logger:
         self.path = Path(path)
         self._file: IO[str] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}  # the next fit begins the file again, with the epochs made so far
+
     def on_fit_begin(self, trainer: "Trainer") -> None:
         self._file = open(self.path, "w", encoding="utf-8", newline=self._newline)  # noqa: SIM115 - closed at the end
         self._names: list[str] = []

@@ -129,13 +129,18 @@ class Inputs:
 
     def vector(self, value: Any, what: str) -> Array:
         """A floating vector on the device."""
+        array = self.values(value, what)
+        if array.ndim != 1:
+            raise ValueError(f"{what} must be a vector, got the shape {tuple(array.shape)}")
+        return array
+
+    def values(self, value: Any, what: str) -> Array:
+        """A floating array of any shape on the device."""
         array = self._own(value, what)
         if array is None:
             host = host_array(value, what)
             check_finite(host, what)
             array = self.backend.from_host(host)
-        if array.ndim != 1:
-            raise ValueError(f"{what} must be a vector, got the shape {tuple(array.shape)}")
         return self.floats(array)
 
     def host(self, value: Any, what: str) -> Any:

@@ -1,6 +1,8 @@
 """A network: a chain of layers with its parameters, for people: what they call is checked, and comes back their way."""
 
+import copy
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,11 +14,12 @@ from xmlp import losses as loss_functions
 from xmlp.backends import Backend, memory, seeds
 from xmlp.backends import backend as backend_named
 from xmlp.backends.programs import Recent
+from xmlp.backends.views import LayerViews, Views
 from xmlp.chain import LINKS, Chain
 from xmlp.errors import CheckpointError, DeviceMemoryError, OutOfMemoryError
 from xmlp.inputs import Inputs, count
 from xmlp.layers import COARSE, Layer, Standardize, chain_of
-from xmlp.parameters import Gradients
+from xmlp.parameters import Gradients, Layout
 from xmlp.predicting import Predictor
 from xmlp.scalars import plain
 from xmlp.settings import number
@@ -113,6 +116,7 @@ class Network(Chain):
         self._predictors: Recent[tuple[str | None, bool, float], Predictor] = Recent(_PREDICTORS)
         self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
         self._inputs = Inputs(self.backend, self.in_features, getattr(self.layers[0], "offset", ()))
+        self.in_training = threading.Lock()  # held by the trainer that is in a fit
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -163,25 +167,48 @@ class Network(Chain):
         self._thresholds = None if value is None else self._inputs.thresholds(value, self.out_features)
 
     @property
-    def parameters(self) -> list[dict[str, Array]]:
-        """Per layer the named arrays: views of theta where the library has views."""
-        return self.layout.views(self.backend.xp, self._theta)
+    def parameters(self) -> list[Views]:
+        """Per layer the named arrays: views of theta where the library has views. Assigning copies the values in."""
+        return self._assignable(self.layout, "theta")
+
+    @parameters.setter
+    def parameters(self, value: Sequence[Mapping[str, Array]]) -> None:
+        for views, arrays in zip(self.parameters, value, strict=True):
+            views.update(arrays)
 
     @property
-    def statistics(self) -> list[dict[str, Array]]:
-        """Per layer the arrays that are kept but not learned."""
-        return self.stats_layout.views(self.backend.xp, self._stats)
+    def statistics(self) -> list[Views]:
+        """Per layer the arrays that are kept but not learned. Assigning copies the values in."""
+        return self._assignable(self.stats_layout, "stats")
 
     @statistics.setter
     def statistics(self, value: Sequence[Mapping[str, Array]]) -> None:
         self.stats = self.stats_layout.pack(self.backend.xp, [dict(s) for s in value], self._stats)
+
+    def _assignable(self, layout: Layout, vector: str) -> list[Views]:
+        views = layout.views(self.backend.xp, getattr(self, vector))
+        return LayerViews(Views(v, partial(self._write, layout, vector, i)) for i, v in enumerate(views))
+
+    def _write(self, layout: Layout, vector: str, layer: int, name: str, value: Any) -> Array:
+        """Copy values into the array of that name in a vector; returns its view."""
+        slot = next((s for s in layout.slots if (s.layer, s.name) == (layer, name)), None)
+        if slot is None:
+            known = ", ".join(s.name for s in layout.slots if s.layer == layer)
+            raise KeyError(f"layer {layer} has no array {name!r} in {vector}; it has {known or 'none'}")
+        shape, xp, old = tuple(slot.spec.shape), self.backend.xp, getattr(self, vector)
+        new = self._inputs.values(value, f"{name} of layer {layer}")
+        if tuple(new.shape) != shape:
+            raise ValueError(f"{name} of layer {layer} has the shape {shape}, got {tuple(new.shape)}")
+        whole = xp.concat([old[: slot.start], xp.reshape(new, (-1,)), old[slot.stop :]])
+        setattr(self, f"_{vector}", self.backend.assign(old, whole))
+        return layout.views(xp, getattr(self, vector))[layer][name]
 
     def _views(self, theta: Array, stats: Array) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
         """Those of the network itself are kept where they are views."""
         if theta is not self._theta or stats is not self._stats or not self.backend.in_place:
             return super()._views(theta, stats)
         if self._own_views is None:
-            self._own_views = self.parameters, self.statistics
+            self._own_views = super()._views(theta, stats)
         return self._own_views
 
     def summary(self) -> str:
@@ -512,7 +539,8 @@ class Network(Chain):
         return view
 
     def __deepcopy__(self, memo: Any) -> "Network":
-        return self.to(self.backend)
+        settings = copy.deepcopy(self._settings(), memo)
+        return self._made(self.layers, self.in_features, self.backend, self.seed, self.arrays(), settings)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds the layers, the name of the backend, and the vectors on the host."""

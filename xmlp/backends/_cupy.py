@@ -8,7 +8,7 @@ import cupy
 import numpy as np
 
 from xmlp.backends import cuda_setup
-from xmlp.backends.base import Array, HostArray
+from xmlp.backends.base import Array, HostArray, again
 from xmlp.backends.device import DeviceBackend
 from xmlp.backends.programs import Recent
 from xmlp.backends.streaming import ahead
@@ -125,6 +125,9 @@ class CupyBackend(DeviceBackend):
     @property
     def _key(self) -> tuple[str, str, str]:
         return self.name, str(self.device.id), f"{self.dtype}{' tf32' if self.tf32 else ''}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return again, (self.name, self.asked, self.dtype, self.tf32)
 
     def activate(self) -> None:
         self.device.use()

@@ -8,9 +8,20 @@ import jax.numpy as xp
 import numpy as np
 
 from xmlp.backends.base import Array, Backend, HostArray
+from xmlp.backends.views import LayerViews, Views
 from xmlp.errors import BackendError
 
 version = jax.__version__
+
+
+def _tree(views: Views) -> tuple[list[Array], tuple[str, ...]]:
+    names = tuple(sorted(views))
+    return [views[name] for name in names], names
+
+
+# the parameters of a network are trees to JAX, which makes plain dicts and lists of them
+jax.tree_util.register_pytree_node(Views, _tree, lambda names, arrays: dict(zip(names, arrays, strict=True)))
+jax.tree_util.register_pytree_node(LayerViews, lambda layers: (layers, None), lambda _, layers: list(layers))
 
 
 class JaxBackend(Backend):

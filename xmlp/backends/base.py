@@ -81,7 +81,7 @@ class Backend(ABC):
         return hash(self._key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.name, self.asked, self.dtype)
+        return again, (self.name, self.asked, self.dtype)
 
     @property
     def _key(self) -> tuple[str, str, str]:
@@ -227,11 +227,11 @@ def spans(rows: int, size: int, least: int = 1) -> list[tuple[int, int]]:
     return [*zip([0, *ends], ends, strict=False)]
 
 
-def _again(name: str, device: str | None, dtype: str) -> Backend:
+def again(name: str, device: str | None, dtype: str, tf32: bool = False) -> Backend:
     """The backend as it comes out of a pickle."""
     from xmlp.backends import backend
 
-    return backend(name, device=device, dtype=dtype)
+    return backend(name, device=device, dtype=dtype, tf32=tf32)
 
 
 def cast(array: HostArray, dtype: str) -> HostArray:

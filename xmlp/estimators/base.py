@@ -159,14 +159,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         tags.non_deterministic = False
         return tags
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the trainer, whose programs are bound to this process; with what it needs to go on."""
-        state: dict[str, Any] = dict(super().__getstate__())
-        trainer = state.pop("_trainer", None)
-        if trainer is not None:
-            state["_training"] = _Training.of(trainer)
-        return state
-
     # --- fitting ------------------------------------------------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, validation: Any = None, *, fresh: bool, partial: bool) -> None:
@@ -209,7 +201,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             self._begin(x)
         else:
             self._go_on(x.shape[0], partial)
-        trainer = self._trainer_at_hand()
+        trainer = self._trainer
         trainer._part = partial
         self._follow(targets, weights, fresh, partial)
         trainer.metrics, targets = self._metrics(), self._scaled(targets)
@@ -231,7 +223,10 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]
             validation = (_for_network(watched, trainer.network), self._scaled(validation[1]), *validation[2:])
         given |= {"validation_data": validation, "verbose": self.verbose, **more}
-        trainer.fit(source, targets, epochs=epochs, **given)
+        try:
+            trainer.fit(source, targets, epochs=epochs, **given)
+        finally:
+            trainer.callbacks = []  # some hold the data, and a pickle of the estimator must not
 
     def _check_settings(self, partial: bool) -> None:
         """Refuse what would otherwise be taken for something else, or not be looked at."""
@@ -274,7 +269,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
                     f"{name} was {old!r} when training began and cannot become {new!r} now: fit anew with "
                     "warm_start=False, or a fresh clone of the estimator"
                 )
-        trainer = self._trainer_at_hand()
+        trainer = self._trainer
         names = [metric.name for metric in trainer.metrics], [metric.name for metric in self._metrics()]
         if names[0] != names[1]:
             raise ValueError(f"metrics and monitor are those of the first fit, {names[0]}; got {names[1]}")
@@ -315,13 +310,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             return None
         host = host_array(arrays.host(sample_weight), "sample_weight")
         return weighting.given(host, rows, self.n_outputs_ if host.ndim == 2 else 1)
-
-    def _trainer_at_hand(self) -> Trainer:
-        """The trainer; after a pickle a new one in the old state."""
-        if not hasattr(self, "_trainer"):
-            kept = self.__dict__.pop("_training")
-            self._trainer = kept.restored(self._trainer_of(kept.network, kept.optimizer, kept.seed))
-        return self._trainer
 
     def _fitted(self) -> dict[str, Any]:
         """The attributes that fitting sets, for the state that the trainer is in."""
@@ -564,27 +552,6 @@ def _alike(a: Any, b: Any) -> bool:
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_alike, a, b))
     return bool(a == b)
-
-
-class _Training:
-    """What a trainer needs to go on in another process."""
-
-    def __init__(self, network: Network, optimizer: Optimizer, seed: int, slots: Any, counts: Any, history: Any):
-        self.network, self.optimizer, self.seed = network, optimizer, seed
-        self.slots, self.counts, self.history = slots, counts, history
-
-    @classmethod
-    def of(cls, trainer: Trainer) -> "_Training":
-        slots = {name: trainer.network.backend.to_host(a) for name, a in trainer._slots.items()}
-        counts = trainer.steps, trainer.epoch, trainer.lr_scale, trainer._mean
-        return cls(trainer.network, trainer.optimizer, trainer.seed, slots, counts, trainer.history)
-
-    def restored(self, trainer: Trainer) -> Trainer:
-        backend = trainer.network.backend
-        trainer._slots = {name: backend.from_host(np.array(a)) for name, a in self.slots.items()}
-        trainer.steps, trainer.epoch, trainer.lr_scale, trainer._mean = self.counts
-        trainer.history = self.history
-        return trainer
 
 
 def loss_named(loss: Any, default: Loss) -> Loss:

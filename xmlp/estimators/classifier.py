@@ -14,6 +14,7 @@ from sklearn.utils.validation import column_or_1d
 from xmlp import metrics
 from xmlp.backends.host import host_array, refuse_containers
 from xmlp.estimators import arrays
+from xmlp.estimators.alone import alone
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
 from xmlp.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
@@ -61,6 +62,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         tags.classifier_tags.multi_label = True
         return tags
 
+    @alone
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> "MLPClassifier":
         """Train.
@@ -78,6 +80,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         self._fit(X, y, sample_weight, validation_data, fresh=fresh, partial=False)
         return self
 
+    @alone
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "MLPClassifier":
         """One pass over these rows, from where the network and the optimizer are.
 
@@ -249,11 +252,10 @@ class _OfClass:
 
     function: Any
 
-    def __call__(self, targets: Any, outputs: Any, *, sample_weight: Any = None) -> float:
-        if sample_weight is not None and sample_weight.ndim == 2:
-            sample_weight = sample_weight.mean(axis=1)
+    def __call__(self, targets: Any, outputs: Any, **of_rows: Any) -> float:
+        of_rows = {name: w.mean(axis=1) if w is not None and w.ndim == 2 else w for name, w in of_rows.items()}
         function = metrics.of_classes(self.function, outputs.shape[1])
-        return float(function(targets.argmax(axis=1), outputs.argmax(axis=1), sample_weight=sample_weight))
+        return float(function(targets.argmax(axis=1), outputs.argmax(axis=1), **of_rows))
 
 
 def _labels(y: Any) -> Any:

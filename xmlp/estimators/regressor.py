@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin
 from xmlp import metrics
 from xmlp.backends.host import host_array
 from xmlp.estimators import arrays
+from xmlp.estimators.alone import alone
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
 from xmlp.estimators.units import Moments, Units, move, none, with_units, without_units
@@ -68,6 +69,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         tags.target_tags.multi_output = True
         return tags
 
+    @alone
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> "MLPRegressor":
         """Train.
@@ -84,6 +86,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         self._fit(X, y, sample_weight, validation_data, fresh=fresh, partial=False)
         return self
 
+    @alone
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
         """One pass over these rows, from where the network and the optimizer are.
 
@@ -201,6 +204,6 @@ class _InUnits:
     mean: Any
     scale: Any
 
-    def __call__(self, targets: Any, predictions: Any, *, sample_weight: Any = None) -> float:
+    def __call__(self, targets: Any, predictions: Any, **of_rows: Any) -> float:
         back = (a * self.scale + self.mean for a in (targets, predictions))
-        return float(self.function(*back, sample_weight=sample_weight))
+        return float(self.function(*back, **of_rows))

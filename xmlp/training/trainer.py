@@ -1,8 +1,8 @@
 """The trainer: repeats the step over minibatches and epochs, and remembers what happened."""
 
+import copy
 import math
 import os
-import threading
 import time
 import warnings
 from collections.abc import Iterable, Sequence
@@ -153,8 +153,26 @@ class Trainer:
         self._mean = Mean()  # of the weights of all rows so far
         self._part = False  # whether the rows of a `fit` are a part of a stream, and not a data set
         self._order: Any = None  # the fingerprint of the order of an epoch that was cut, from a checkpoint
-        self._busy = threading.Lock()
+        self._busy = network.in_training
         self._stop = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All of the state, with arrays on the host; what is bound to this process is made again elsewhere."""
+        to_host = self.network.backend.to_host
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_runner", "_busy")}
+        state["_slots"] = {name: to_host(slot) for name, slot in self._slots.items()}
+        return {**state, "_sums": tuple(map(to_host, self._sums))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        from_host = self.network.backend.from_host
+        self._slots = {name: from_host(np.array(slot)) for name, slot in self._slots.items()}
+        self._sums = tuple(from_host(np.array(s)) for s in self._sums)
+        self._runner, self._busy = runner(self._pure, self._planned), self.network.in_training
+
+    def __copy__(self) -> "Trainer":
+        """A second trainer in the same state, with a network of its own: two that share one spoil each other's."""
+        return copy.deepcopy(self)
 
     # --- state --------------------------------------------------------------------------------------------------------
 
@@ -307,7 +325,10 @@ class Trainer:
 
     def _acquire(self) -> None:
         if not self._busy.acquire(blocking=False):
-            raise RuntimeError("this trainer is in a fit already: wait for it to end, or use a second trainer")
+            raise RuntimeError(
+                "this trainer, or another of its network, is in a fit already: wait for it to end, or train a copy of "
+                "the network, copy.deepcopy(network)"
+            )
 
     @np.errstate(all="ignore")  # what is not finite is found and told of
     def _advance(self, chunk: Chunk, sums: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -434,7 +455,7 @@ class Trainer:
         OutOfMemoryError
             If the steps do not fit in memory: what is needed, what is free, and a batch size that would fit.
         RuntimeError
-            If a `fit` or a `step` of this trainer is under way, in another thread or in the calling callback.
+            If a `fit` or a `step` of this trainer or network is under way, in another thread or in a callback.
         """
         verbose = loudness(verbose)
         self._acquire()
