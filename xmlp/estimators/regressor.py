@@ -56,7 +56,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     scale_targets: Any = "auto"
 
     _penalty: ClassVar[float] = 1.5e-3
-    _with_trainer: ClassVar[tuple[str, ...]] = ("_moments", "_units")
+    _with_trainer: ClassVar[tuple[str, ...]] = (*BaseMLP._with_trainer, "_moments", "_units")
     _fixed: ClassVar[tuple[str, ...]] = (*BaseMLP._fixed, "scale_targets")
 
     def __getstate__(self) -> dict[str, Any]:

@@ -581,6 +581,7 @@ class Trainer:
         factor, asarray = old.value / (self._mean.value or 1.0), self.network.backend.xp.asarray
         return (*(asarray(s * factor) for s in self._sums[:2]), *self._sums[2:])
 
+    @np.errstate(all="ignore")
     def _measured(self, source: Rows | Stream, before: Snapshot) -> dict[str, float]:
         """The epoch's sums, read from the device: the one crossing of an epoch."""
         backend, network = self.network.backend, self.network
