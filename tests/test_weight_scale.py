@@ -100,7 +100,7 @@ def test_a_sum_keeps_the_weights_as_they_are() -> None:
         thetas.append(one.network.theta)
         assert history["loss"][0] == pytest.approx(factor * trainer_loss(WEIGHTS), rel=0.2)
     assert np.allclose(thetas[0], thetas[1], rtol=1e-12)
-    with pytest.raises(ValueError, match='too small for float32.*take reduction "mean"'):
+    with pytest.raises(ValueError, match=r'too small for float32.*take reduction "mean"'):
         trainer(loss, dtype="float32").fit(X, REALS, epochs=1, sample_weight=np.full(N, 1e-60))
 
 
@@ -207,7 +207,8 @@ def test_the_loss_of_an_epoch_of_batches_is_the_weighted_mean() -> None:
     mixed = [*batches()[:3], *(batch[:2] for batch in batches()[3:])]
     counted = np.where(np.arange(N) < 21, WEIGHTS, 1.0)
     expected = one.evaluate(X, REALS, sample_weight=counted)["loss"]
-    assert trainer(optimizer=optimizers.SGD(1e-30)).fit(mixed, epochs=1)["loss"][0] == pytest.approx(expected, rel=1e-12)
+    found = trainer(optimizer=optimizers.SGD(1e-30)).fit(mixed, epochs=1)["loss"][0]
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 @scale_of_weights

@@ -150,7 +150,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     dtype: str | None = None
 
     _penalty: ClassVar[float]  # what l2="auto" is
-    _with_trainer: ClassVar[tuple[str, ...]] = ("_used", "_rate")  # attributes that belong to the trainer's state
     _fixed: ClassVar[tuple[str, ...]] = _FIXED  # settings of the first call
 
     def __sklearn_tags__(self) -> Any:
@@ -181,7 +180,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             if isinstance(error, KeyboardInterrupt) and trained:
                 self.__dict__.update(self._fitted())
             else:
-                kept = {} if fresh else {n: v for n, v in self.__dict__.items() if n in self._with_trainer}
+                self._revert()
+                kept = {} if fresh else {n: v for n, v in self.__dict__.items() if n in ("_used", "_rate")}
                 self.__dict__.clear()
                 self.__dict__.update(before | kept)
             raise
@@ -276,8 +276,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
 
     def _changed(self, rows: int, partial: bool) -> "_Rate":
         """Go on with another learning rate, other penalties, another optimizer of the same kind."""
-        trainer = self._trainer_at_hand()
-        names = [metric.name for metric in trainer.metrics], [metric.name for metric in self._metrics()]
+        trainer, before = self._trainer_at_hand(), (self._used["metrics"], self._used["monitor"])
+        names = [[metric.name for metric in _measured(*each)] for each in (before, (self.metrics, self.monitor))]
         if names[0] != names[1]:
             raise ValueError(f"metrics and monitor are those of the first fit, {names[0]}; got {names[1]}")
         old, optimizer, latest = trainer.optimizer, *self._optimizer(rows, trainer.steps)
@@ -351,6 +351,9 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
         """Take note of targets before training on them."""
 
+    def _revert(self) -> None:
+        """Forget them: training has failed."""
+
     def _scaled(self, targets: Any) -> Any:
         """Targets in the units that the network is trained in."""
         return targets
@@ -405,14 +408,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         return metric.name, max if greater else min
 
     def _metrics(self) -> list[Any]:
-        wanted = [self.metrics] if isinstance(self.metrics, str) or callable(self.metrics) else list(self.metrics)
-        if self.monitor not in ("auto", "loss"):
-            wanted.append(self.monitor)
-        found: dict[str, metrics.Metric] = {}
-        for metric in map(metrics.get, wanted):
-            if metric.name in _TAKEN or found.setdefault(metric.name, metric).function is not metric.function:
-                raise ValueError(f"the name of the metric {metric.name!r} is taken: give the function another __name__")
-        return list(found.values())
+        return _measured(self.metrics, self.monitor)
 
     def _stopping(self, validated: bool) -> list[Any]:
         patience = sys.maxsize if self.tol is None else count(self.n_iter_no_change, "n_iter_no_change")
@@ -525,6 +521,18 @@ def _for_network(x: Any, network: Network) -> Any:
     return array_namespace(x).astype(x, backend.float_dtype)
 
 
+def _measured(wanted: Any, monitor: Any) -> list[metrics.Metric]:
+    """The metrics that are wanted, and what is monitored if that is one."""
+    wanted = [wanted] if isinstance(wanted, str) or callable(wanted) else list(wanted)
+    if monitor not in ("auto", "loss"):
+        wanted.append(monitor)
+    found: dict[str, metrics.Metric] = {}
+    for metric in map(metrics.get, wanted):
+        if metric.name in _TAKEN or found.setdefault(metric.name, metric).function is not metric.function:
+            raise ValueError(f"the name of the metric {metric.name!r} is taken: give the function another __name__")
+    return list(found.values())
+
+
 class _Rate(NamedTuple):
     """The learning rate that was asked for, and the step with which it ends if it is a named schedule."""
 
@@ -558,8 +566,8 @@ def _alike(a: Any, b: Any) -> bool:
         return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return np.array_equal(a, b)
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, tuple) or isinstance(b, tuple):
+        return isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) and all(map(_alike, a, b))
     return bool(a == b)
 
 

@@ -12,7 +12,7 @@ from xmlp.backends.host import host_array
 from xmlp.estimators import arrays
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
-from xmlp.estimators.units import Moments, Units, move, none, with_units, without_units
+from xmlp.estimators.units import Moments, Units, move, none, put_last, with_units, without_units
 from xmlp.losses import AbsoluteError, Loss, SquaredError
 from xmlp.network import Network
 from xmlp.settings import flag
@@ -56,7 +56,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     scale_targets: Any = "auto"
 
     _penalty: ClassVar[float] = 1.5e-3
-    _with_trainer: ClassVar[tuple[str, ...]] = (*BaseMLP._with_trainer, "_moments", "_units")
     _fixed: ClassVar[tuple[str, ...]] = (*BaseMLP._fixed, "scale_targets")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -169,12 +168,22 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         latest = Moments.of(targets, weights)
         self._moments = self._moments.joined(latest) if partial and self._moments is not None else latest
         old, self._units = self._units, self._units.after(self._moments)
-        move(self._trainer.network, old, self._units)
+        self._moved = old, self._trainer.steps, move(self._trainer.network, old, self._units)
+
+    def _revert(self) -> None:
+        if "_moved" not in self.__dict__ or self._units is None:
+            return
+        old, steps, last = self._moved
+        if self._trainer.steps == steps:
+            put_last(self._trainer.network, last)
+        else:
+            move(self._trainer.network, self._units, old)
 
     def _scaled(self, targets: Any) -> Any:
         return targets if self._units is None else (targets - self._units.mean) / self._units.scale
 
     def _fitted(self) -> dict[str, Any]:
+        self.__dict__.pop("_moved", None)
         return {**super()._fitted(), "_of_network": self._units}
 
     def _finished(self, network: Network) -> Network:

@@ -95,21 +95,28 @@ def none(outputs: int) -> Units:
     return Units(np.zeros(outputs), np.ones(outputs), np.zeros(outputs, bool))
 
 
-def move(network: Network, old: Units, new: Units) -> None:
+def move(network: Network, old: Units, new: Units) -> dict[str, Any]:
     """Bring the last layer from old units to new ones, so that the network says the same in units of y.
+
+    Returns what the layer was before, for `put_last`.
 
     Where no scale was known there were no units yet: what the layer starts from is taken to be in the new ones.
     """
     factor = np.where(old.known, old.scale / new.scale, 1.0)
     shift = np.where(old.known, (old.mean - new.mean) / new.scale, 0.0)
-    if (factor == 1.0).all() and (shift == 0.0).all():
-        return
+    last = {name: network.backend.to_host(a).astype(np.float64) for name, a in network.parameters[-1].items()}
+    if (factor != 1.0).any() or (shift != 0.0).any():
+        put_last(network, {"W": last["W"] * factor, "b": last["b"] * factor + shift})
+    return last
+
+
+def put_last(network: Network, last: dict[str, Any]) -> None:
+    """Give the last layer these arrays, in place where the library can."""
     backend, layers = network.backend, network.parameters
-    last = {name: backend.to_host(a).astype(np.float64) for name, a in layers[-1].items()}
-    moved = {"W": last["W"] * factor, "b": last["b"] * factor + shift}
+    put = {name: backend.from_host(a) for name, a in last.items()}
     if backend.in_place:
         for name, view in layers[-1].items():
-            view[...] = backend.from_host(moved[name])
-    else:
-        layers[-1] = {name: backend.from_host(a) for name, a in moved.items()}
-        network.theta = network.layout.pack(backend.xp, layers, network.theta)
+            view[...] = put[name]
+        return
+    layers[-1] = put
+    network.theta = network.layout.pack(backend.xp, layers, network.theta)
