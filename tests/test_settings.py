@@ -1,261 +1,393 @@
-"""Numbers in settings: NumPy's, 0-d arrays and those of other libraries are Python's from the construction on."""
+"""A setting is used or refused, in estimators, trainers, callbacks, optimizers and schedules; nowhere is it ignored."""
 
-import json
-from dataclasses import dataclass, fields
-from decimal import Decimal
-from fractions import Fraction
-from pathlib import Path
-from typing import Any
+import pickle
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 import xmlp
-from xmlp import activations, configs, initializers, losses, optimizers, schedules
-from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, ParamSpec, Standardize
-from xmlp.scalars import plain
+from xmlp import callbacks, optimizers, schedules
+from xmlp.graph import Formula, elementwise
+from xmlp.layers import Dense
+from xmlp.optimizers import SGD, Adam, AdamW, Optimizer
 
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(40, 3)), RNG.normal(size=(40, 1))
-
-MADE: dict[str, Any] = {
-    "units": lambda n: Dense(n(4)),
-    "use_bias": lambda n: Dense(4, use_bias=np.bool_(False)),
-    "kernel": lambda n: Dense(4, kernel_initializer=n(0.5)),
-    "Constant": lambda n: initializers.Constant(n(0.5)),
-    "Normal": lambda n: initializers.Normal(n(0.5), n(1.0)),
-    "VarianceScaling": lambda n: initializers.VarianceScaling(n(2.0)),
-    "Orthogonal": lambda n: initializers.Orthogonal(n(2.0)),
-    "Standardize": lambda n: Standardize(mean=n(3.0), scale=n(255.0)),
-    "offset": lambda n: Standardize(offset=((np.int64(0), n(1000.0)),)),
-    "Dropout": lambda n: Dropout(n(0.5)),
-    "LayerNorm": lambda n: LayerNorm(eps=n(0.5)),
-    "BatchNorm": lambda n: BatchNorm(momentum=n(0.5), eps=n(0.5)),
-    "leaky_relu": lambda n: Activation(activations.leaky_relu.bind(alpha=n(0.5))),
-    "Huber": lambda n: losses.Huber(delta=n(0.5)),
-    "SquaredError": lambda n: losses.SquaredError(half=np.bool_(True)),
-    "SoftmaxCrossEntropy": lambda n: losses.SoftmaxCrossEntropy(from_logits=np.bool_(True)),
-    "SGD": lambda n: optimizers.SGD(n(0.5), momentum=n(0.5), nesterov=np.bool_(True)),
-    "Adam": lambda n: optimizers.Adam(n(0.5), n(0.5), n(0.5), n(0.5)),
-    "AdamW": lambda n: optimizers.AdamW(n(0.5), weight_decay=n(0.5)),
-    "RMSProp": lambda n: optimizers.RMSProp(n(0.5), n(0.5), n(0.5)),
-    "Adagrad": lambda n: optimizers.Adagrad(n(0.5), n(0.5)),
-    "Cosine": lambda n: schedules.Cosine(n(0.5), total_steps=np.int64(10), warmup_steps=np.int32(2)),
-    "Step": lambda n: schedules.Step(n(0.5), every_steps=np.int64(10), factor=n(0.5)),
-}
-NUMBERS: dict[str, Any] = {
-    "float32": np.float32,
-    "float64": np.float64,
-    "float16": np.float16,
-    "long double": np.longdouble,
-    "0-d array": np.asarray,
-    "Fraction": Fraction,
-    "Decimal": lambda x: Decimal(str(x)),
-}
+RNG = np.random.default_rng(4)
+N = 60
+X = RNG.normal(size=(N, 3))
+LABELS = (X[:, 0] + 0.2 * RNG.normal(size=N) > 0).astype(int)
+REALS = X[:, 0] * 2 + 1
 
 
-def leaves(value: Any) -> list[Any]:
-    """All that stands in the fields of a configured object."""
-    if hasattr(value, "__dataclass_fields__"):
-        return [leaf for f in fields(value) for leaf in leaves(getattr(value, f.name))]
-    if isinstance(value, (tuple, list)):
-        return [leaf for v in value for leaf in leaves(v)]
-    return [*value.scalars.values()] if isinstance(value, xmlp.graph.Formula) else [value]
+def classifier(**kw: Any) -> Any:
+    pytest.importorskip("sklearn")
+    return xmlp.MLPClassifier(**{"hidden_layer_sizes": (6,), "max_iter": 4, "random_state": 0, "tol": None, **kw})
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-@pytest.mark.parametrize("setting", MADE)
-def test_they_are_python_s_and_can_be_saved(setting: str, number: str) -> None:
-    if setting == "units":
-        made = Dense(np.int64(4))
-    elif number in ("Fraction", "Decimal") and setting in (
-        "SGD",
-        "Adam",
-        "AdamW",
-        "RMSProp",
-        "Adagrad",
-        "Cosine",
-        "Step",
-    ):
-        pytest.skip("a matter of taste")
-    else:
-        made = MADE[setting](NUMBERS[number])
-    for leaf in leaves(made):
-        assert type(leaf) in (bool, int, float, str, type(None)) or callable(leaf), (leaf, type(leaf))
-    expected = MADE[setting](float if setting != "units" else int)
-    assert made == expected
-    assert configs.from_json(json.loads(json.dumps(configs.to_json(made)))) == expected
+def regressor(**kw: Any) -> Any:
+    pytest.importorskip("sklearn")
+    return xmlp.MLPRegressor(**{"hidden_layer_sizes": (6,), "max_iter": 4, "random_state": 0, **kw})
 
 
-@pytest.mark.parametrize("name", ["torch", "jax.numpy", "array_api_strict"])
-def test_those_of_other_libraries(name: str) -> None:
-    library = pytest.importorskip(name)
-    asarray = getattr(library, "asarray")  # noqa: B009 - of modules without types
-    layer = Standardize(scale=asarray(255.0))
-    assert layer == Standardize(scale=255.0)
-    assert type(layer.scale) is float
-    assert type(plain(asarray(True))) is bool
-    assert type(plain(asarray(3))) is int
-    with pytest.raises(ValueError, match="scale must be a finite number > 0"):
-        Standardize(scale=asarray([1.0, 2.0]))
+def theta(model: Any) -> Any:
+    return model.network_.theta.copy()
 
 
-REFUSED: dict[str, tuple[Any, str]] = {
-    "scale of text": (lambda: Standardize(scale="255"), "scale must be a finite number > 0, got '255'"),
-    "scale 0": (lambda: Standardize(scale=np.float32(0)), "scale must be a finite number > 0"),
-    "mean nan": (lambda: Standardize(mean=np.float32("nan")), "mean must be a finite number, got nan"),
-    "several scales": (lambda: Standardize(scale=np.ones(3)), "scale must be a finite number > 0"),
-    "use_bias": (lambda: Dense(3, use_bias="no"), r"Dense\(use_bias\) must be True or False, got 'no'"),
-    "eps": (lambda: LayerNorm(eps=np.float32(-1)), "eps must be a finite number >= 0, got -1.0"),
-    "eps of text": (lambda: BatchNorm(eps="tiny"), "eps must be a finite number >= 0, got 'tiny'"),
-    "std": (lambda: initializers.Normal(np.float32("inf")), r"Normal\(std\) must be a finite number >= 0"),
-    "mean": (lambda: initializers.Normal(mean="0"), r"Normal\(mean\) must be a finite number, got '0'"),
-    "gain": (lambda: initializers.Orthogonal(np.nan), r"Orthogonal\(gain\) must be a finite number"),
-    "value": (lambda: initializers.Constant("one"), r"Constant\(value\) must be a finite number"),
-    "alpha": (lambda: Dense(3, activations.elu.bind(alpha=np.nan)), "the scalar alpha of elu must be a finite number"),
-    "alpha of text": (lambda: Dense(3, activations.elu.bind(alpha="1")), "the scalar alpha of elu must be"),
-    "half": (lambda: losses.SquaredError(half="yes"), r"SquaredError\(half\) must be True or False"),
-    "delta": (lambda: losses.Huber(delta=np.float32(0)), "delta must be a finite number > 0"),
-    "lr_scale": (lambda: ParamSpec((3,), lr_scale=np.nan), "lr_scale must be a finite number >= 0"),
+# --- settings that change while training goes on ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("first", "then", "rate"),
+    [
+        ("cosine", 0.01, 0.01),
+        ("cosine", schedules.Constant(0.02), 0.02),
+        ("one_cycle", np.float32(0.5), 0.5),
+        (0.01, 0.05, 0.05),
+        (schedules.Polynomial(0.1, total_steps=4), 0.03, 0.03),
+        ("auto", schedules.Step(0.04, every_steps=10**6), 0.04),
+    ],
+)
+def test_another_learning_rate_is_used(method: str, first: Any, then: Any, rate: float) -> None:
+    model = classifier(learning_rate=first, warm_start=True).fit(X, LABELS)
+    before = theta(model)
+    getattr(model.set_params(learning_rate=then), method)(X, LABELS)
+    assert model.history_["lr"][-1] == rate
+    assert np.abs(theta(model) - before).max() > rate / 10
+
+
+def test_a_new_schedule_begins_when_it_is_set() -> None:
+    model = classifier(learning_rate="cosine", warm_start=True).fit(X, LABELS)
+    model.set_params(learning_rate="one_cycle").fit(X, LABELS)
+    assert max(model.history_["lr"][-4:]) > 5e-4 > 3e-4 > model.history_["lr"][-1]
+    model.set_params(learning_rate=schedules.Polynomial(0.1, total_steps=4)).fit(X, LABELS)
+    assert model.history_["lr"][-4:] == pytest.approx([0.1, 0.075, 0.05, 0.025])
+    model.set_params(learning_rate=schedules.Polynomial(0.1, total_steps=4))  # the same, which has come to its end
+    before = theta(model)
+    assert np.array_equal(theta(model.fit(X, LABELS)), before)
+
+
+def test_after_a_named_schedule_partial_fit_goes_on_with_the_rate() -> None:
+    model = classifier(learning_rate="cosine", optimizer=Adam(0.03)).fit(X, LABELS)
+    before = theta(model)
+    model.partial_fit(X, LABELS)
+    assert model.history_["lr"][-1] == 0.03
+    assert np.abs(theta(model) - before).max() > 1e-3
+    with pytest.raises(ValueError, match="ended with the first fit"):
+        model.set_params(warm_start=True).fit(X, LABELS)
+
+
+USED: dict[str, Any] = {
+    "l1": 0.1, "l2": np.float64(0.3), "clip_norm": 1e-3, "optimizer": Adam(beta1=0.5), "batch_size": 7,
+    "shuffle": False, "class_weight": {0: 9.0}, "max_iter": 6, "learning_rate": 0.1,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_number_is_refused_at_once(case: str) -> None:
-    make, words = REFUSED[case]
-    with pytest.raises(ValueError, match=words):
+@pytest.mark.parametrize("name", USED)
+def test_what_can_change_is_used(name: str) -> None:
+    """As by a trainer that has had this setting from the same point on; after a pickle, too."""
+    plain, changed = (classifier(warm_start=True, batch_size=20).fit(X, LABELS) for _ in range(2))
+    later = pickle.loads(pickle.dumps(changed))
+    for model in (changed, later):
+        model.set_params(**{name: USED[name]}).fit(X, LABELS)
+    assert np.abs(theta(changed) - theta(plain.fit(X, LABELS))).max() > 1e-4
+    assert np.array_equal(theta(changed), theta(later))
+
+
+def test_other_penalties_and_optimizers_are_those_of_a_trainer() -> None:
+    model = classifier(warm_start=True, batch_size=20, optimizer=SGD(0.1, momentum=0.5)).fit(X, LABELS)
+    network, trainer = model.network_.to("numpy"), model._trainer
+    other = xmlp.Trainer(network, loss="binary_cross_entropy", optimizer=SGD(0.2, momentum=0.9), l2=0.05, l1=0.01)
+    other.seed, other.epoch, other.steps, other.history = trainer.seed, trainer.epoch, trainer.steps, trainer.history
+    other._slots = {name: slot.copy() for name, slot in trainer._slots.items()}
+    model.set_params(optimizer=SGD(0.2, momentum=0.9), l2=0.05, l1=0.01).fit(X, LABELS)
+    other.fit(X, LABELS[:, None], epochs=4, batch_size=20)
+    assert np.array_equal(theta(model), other.network.theta)
+
+
+REFUSED: dict[str, Any] = {
+    "hidden_layer_sizes": (7,), "activation": "tanh", "dropout": 0.5, "normalization": "layer",
+    "loss": "squared_error", "optimizer": "sgd", "dtype": "float32", "backend": "array-api-strict", "random_state": 1,
+    "metrics": ["f1"], "monitor": "accuracy",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_change_is_refused(name: str, method: str) -> None:
+    model = classifier(warm_start=True).fit(X, LABELS)
+    before = model.predict_proba(X)
+    for one in (model, pickle.loads(pickle.dumps(model))):
+        one.set_params(**{name: REFUSED[name]})
+        with pytest.raises(ValueError, match=f"{name}.*(cannot become|those of the first fit)"):
+            getattr(one, method)(X, LABELS)
+        assert np.array_equal(one.predict_proba(X), before)
+    one.set_params(warm_start=False).fit(X, LABELS)
+
+
+def test_refusals_name_both_values_and_the_way_out() -> None:
+    model = regressor(warm_start=True, scale_targets=True).fit(X, REALS)
+    with pytest.raises(ValueError, match=r"scale_targets was True .* cannot become False now: fit anew"):
+        model.set_params(scale_targets=False).fit(X, REALS)
+    with pytest.raises(ValueError, match=r"optimizer was Adam\(lr=0.001.* cannot become SGD"):
+        model.set_params(scale_targets=True, optimizer=SGD(0.1)).fit(X, REALS)
+    with pytest.raises(ValueError, match="whose state is another"):
+        regressor(warm_start=True, optimizer=SGD(0.1)).fit(X, REALS).set_params(
+            optimizer=SGD(0.1, momentum=0.9)
+        ).fit(X, REALS)  # fmt: skip
+
+
+def test_a_list_that_was_changed_in_place_is_noticed() -> None:
+    sizes = [6]
+    model = classifier(hidden_layer_sizes=sizes, warm_start=True).fit(X, LABELS)
+    sizes.append(5)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes was \(6,\)"):
+        model.fit(X, LABELS)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_after_a_failure_the_setting_of_before_is_used_again() -> None:
+    model = classifier(optimizer=SGD(0.1), warm_start=True, batch_size=10).fit(X, LABELS)
+    with pytest.raises(xmlp.DivergenceError):
+        model.set_params(learning_rate=1e200).fit(X, LABELS)
+    model.set_params(learning_rate="auto").fit(X, LABELS)
+    assert model.history_["lr"][-1] == 0.1
+
+
+def test_partial_fit_sets_no_rows_aside() -> None:
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+        classifier(early_stopping=True).partial_fit(X, LABELS, classes=[0, 1])
+
+
+# --- kinds of values --------------------------------------------------------------------------------------------------
+
+WRONG: dict[str, Any] = {
+    "shuffle": "yes", "warm_start": "no", "early_stopping": 1, "verbose": "no", "scale_targets": "yes",
+    "dropout": "0.1",
+    "l1": "0", "l2": "none", "clip_norm": True, "batch_size": 2.5, "max_iter": 0, "tol": "small",
+    "n_iter_no_change": 2.5, "learning_rate": True, "validation_fraction": "0.1", "callbacks": [object()],
+    "normalization": True, "hidden_layer_sizes": (2.5,), "optimizer": 3, "activation": 3, "loss": 3, "monitor": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_settings_of_estimators_of_the_wrong_kind(name: str) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        regressor(**{name: WRONG[name]}).fit(X, REALS)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    plain = regressor(dropout=0.25, l1=0.5, l2=0.125, learning_rate=0.25, batch_size=8, clip_norm=1.0, tol=0.125)
+    numpy = regressor(
+        hidden_layer_sizes=np.int64(6), dropout=np.float32(0.25), l1=np.float32(0.5), l2=np.float64(0.125),
+        learning_rate=np.float32(0.25), batch_size=np.int32(8), clip_norm=np.float16(1.0), tol=np.float32(0.125),
+        max_iter=np.int64(4), shuffle=np.bool_(True), verbose=np.bool_(False), scale_targets=np.bool_(True),
+        n_iter_no_change=np.uint8(10), validation_fraction=np.float32(0.5), warm_start=np.bool_(False),
+        random_state=np.int64(0),
+    )  # fmt: skip
+    assert np.array_equal(theta(numpy.fit(X, REALS)), theta(plain.fit(X, REALS)))
+
+
+def test_positions_are_those_of_scikit_learn() -> None:
+    model = xmlp.MLPRegressor((6,), "tanh") if regressor() else None
+    assert model is not None
+    assert (model.activation, model.scale_targets) == ("tanh", "auto")
+    assert xmlp.MLPClassifier((6,), "tanh").activation == "tanh"
+    for kind in (xmlp.MLPRegressor, xmlp.MLPClassifier):
+        with pytest.raises(TypeError, match="positional arguments"):
+            kind((6,), "tanh", "balanced")
+
+
+def trainer(**kw: Any) -> xmlp.Trainer:
+    return xmlp.Trainer(xmlp.mlp([3, 4, 1]), **{"loss": "squared_error", "optimizer": "adam", **kw})
+
+
+OF_FIT: dict[str, Any] = {
+    "shuffle": "yes", "verbose": "no", "epochs": 1.5, "batch_size": "8", "validation_split": "0.1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_FIT)
+def test_settings_of_fit_of_the_wrong_kind(name: str) -> None:
+    for fit in (trainer().fit, xmlp.mlp([3, 4, 1]).fit):
+        with pytest.raises(ValueError, match=name):
+            fit(X, REALS, **{"epochs": 1, name: OF_FIT[name]})
+
+
+def test_a_keyword_of_fit_that_is_none_is_refused() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
+        xmlp.mlp([3, 4, 1]).fit(X, REALS, epoch=3)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="planned must be True or False"):
+        trainer(planned="no")
+    with pytest.raises(ValueError, match="clip_norm must be"):
+        trainer(clip_norm="1")
+    xmlp.mlp([3, 4, 1]).fit(
+        X, REALS, epochs=np.int64(1), batch_size=np.int32(9), l1=np.float32(0), l2=np.float32(0.5), seed=np.int64(1),
+        clip_norm=np.float32(1), shuffle=np.bool_(False), verbose=0, validation_split=np.float32(0.25),
+    )  # fmt: skip
+
+
+def test_levels_of_verbosity(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose, lines in ((0, 0), (1, 1), (2, 1), (np.bool_(True), 1), (False, 0)):
+        trainer().fit(X, REALS, epochs=1, verbose=verbose)
+        assert capsys.readouterr().out.count("\n") == lines
+
+
+# --- callbacks --------------------------------------------------------------------------------------------------------
+
+
+def with_methods(*names: str) -> Any:
+    return type("Mine", (), {name: lambda self, trainer: None for name in names})()
+
+
+@pytest.mark.parametrize(
+    ("callback", "words"),
+    [
+        (with_methods("on_epoch_ended"), r"Mine\.on_epoch_ended would never be called.*Did you mean 'on_epoch_end'\?"),
+        (with_methods("on_fit_begin", "on_stepend"), "Did you mean 'on_step_end'"),
+        (with_methods("on_train_begin", "on_epoch_end"), "here the event is 'on_fit_begin'"),
+        (with_methods("on_batch_end"), "here the event is 'on_step_end'"),
+        (with_methods("epoch_end"), "a callback is an object with some of the methods on_fit_begin, "),
+        (object(), "some of the methods"),
+        (lambda trainer: None, "some of the methods"),
+        (type("Mine", (), {"on_epoch_end": 3})(), "on_epoch_end must be a method, got 3"),
+        (callbacks.MaxSeconds, r"the class MaxSeconds, not an instance: write MaxSeconds\(\)"),
+    ],
+)
+def test_callbacks_that_would_never_be_called(callback: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        trainer(callbacks=[callback])
+    late = trainer()
+    late.callbacks.append(callback)
+    with pytest.raises((TypeError, ValueError), match=words):
+        late.fit(X, REALS, epochs=1)
+    with pytest.raises((TypeError, ValueError), match=words):
+        classifier(callbacks=[callback]).fit(X, LABELS)
+
+
+def test_callbacks_that_are_called(tmp_path: Any) -> None:
+    """Attributes whose names begin alike but are no methods do not matter; events may come from anywhere."""
+
+    class Any_:
+        on_error = "warn"
+        seen: ClassVar[list[str]] = []
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "on_epoch_end":
+                return lambda trainer: self.seen.append(name)
+            raise AttributeError(name)
+
+    one = trainer(callbacks=[Any_(), callbacks.Checkpoint(tmp_path, on_error="raise")])
+    one.fit(X, REALS, epochs=1)
+    assert Any_.seen == ["on_epoch_end"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: callbacks.EarlyStopping(restore_best="no"),  # type: ignore[arg-type]
+        lambda: callbacks.EarlyStopping(patience=2.5),  # type: ignore[arg-type]
+        lambda: callbacks.EarlyStopping(min_delta="0"),  # type: ignore[arg-type]
+        lambda: callbacks.ReduceOnPlateau(factor=True),
+        lambda: callbacks.ReduceOnPlateau(min_lr="0"),  # type: ignore[arg-type]
+        lambda: callbacks.MaxSeconds("1"),  # type: ignore[arg-type]
+        lambda: callbacks.MaxSeconds(True),
+        lambda: callbacks.Checkpoint("folder", keep=True),
+        lambda: callbacks.Checkpoint("folder", every_seconds="1"),  # type: ignore[arg-type]
+        lambda: optimizers.SGD(0.1, momentum=0.5, nesterov="no"),  # type: ignore[arg-type]
+        lambda: schedules.Constant(True),
+    ],
+)
+def test_settings_of_callbacks_and_optimizers_of_the_wrong_kind(make: Any) -> None:
+    with pytest.raises(ValueError, match="must be"):
         make()
 
 
-@dataclass(frozen=True)
-class Shift(Layer):
-    """A user's layer, whose own checks know nothing of the base's."""
+def test_their_numbers_may_be_of_numpy() -> None:
+    stopping = callbacks.EarlyStopping("loss", patience=np.int64(3), min_delta=np.float32(0.5))
+    plateau = callbacks.ReduceOnPlateau("loss", factor=np.float32(0.5), patience=np.int32(2), min_lr=np.float64(0))
+    one = trainer(
+        callbacks=[stopping, plateau, callbacks.MaxSeconds(np.float32(100))],
+        optimizer=AdamW(np.float32(0.5), beta1=np.float64(0.5), weight_decay=np.float32(0.25)),
+    )
+    one.fit(X, REALS, epochs=2)
+    assert type(one.optimizer.lr) is float
+    cosine = schedules.Cosine(np.float32(0.5), np.int64(10), np.int32(2))
+    assert (type(cosine.lr), type(cosine.total_steps)) == (float, int)
+    assert cosine == schedules.Cosine(0.5, 10, 2)
 
-    by: Any
+
+# --- optimizers of one's own ------------------------------------------------------------------------------------------
+
+
+@elementwise
+def descent(xp, theta, grad, *, lr, keep):  # type: ignore[no-untyped-def]
+    return keep * theta - lr * grad
+
+
+@dataclass(frozen=True)
+class Own(Optimizer):
+    """Gradient descent whose decay begins after `late` steps."""
+
+    lr: Any = 0.01
+    beta3: float = 0.9
+    gain: float = 1.0
+    late: int = 3
+    lazy: bool = False
+    kind: Any = "any"
+
+    @property
+    def rule(self) -> Formula:
+        return descent
+
+    def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
+        return {"lr": lr, "keep": 0.5 if decay and step > self.late else 1.0}
+
+
+class Careless(Own):
+    """One that forgets the checks of its base."""
 
     def __post_init__(self) -> None:
         pass
 
-    def build(self, in_features: int) -> tuple[int, dict[str, ParamSpec]]:
-        return in_features, {}
 
-    def forward(self, params: Any, x: Any, ctx: Any) -> Any:
-        return x + self.by, None
-
-    def backward(self, params: Any, cache: Any, dy: Any, ctx: Any) -> Any:
-        return dy, {}
-
-
-def test_a_layer_of_ones_own(tmp_path: Path) -> None:
-    network = xmlp.Network([Shift(np.float64(0.5)), Dense(1)], 3)
-    assert type(network.layers[0].by) is float  # type: ignore[attr-defined]
-    assert network.predict(X).dtype == np.float32
-    network.save(tmp_path / "m")
-    assert xmlp.load(tmp_path / "m", custom={"Shift": Shift}).layers[0] == Shift(0.5)
-
-
-def test_nothing_is_lost_after_training(tmp_path: Path) -> None:
-    """Saved by a callback during the fit, by hand after it, and read again."""
-    layers = [
-        Standardize(scale=np.float32(255)), Dense(np.int64(4), activations.leaky_relu.bind(alpha=np.float32(0.2))),
-        BatchNorm(np.float32(0.5), np.float32(1e-3)), Dropout(np.float32(0.25)),
-        Dense(1, kernel_initializer=initializers.Normal(np.float32(0.1)), bias_initializer=np.float32(0.5)),
-    ]  # fmt: skip
-    network = xmlp.Network(layers, np.int64(3))
-    network.metadata = {
-        "mean": np.float32(0.5), "count": np.int64(3), "flag": np.bool_(True), "classes": np.asarray([1, 2]),
-        "nested": {"a": (np.float64(1.0), [np.int8(1)]), np.int64(7): "seven"}, "names": np.asarray(["a", "b"]),
-    }  # fmt: skip
-    trainer = xmlp.Trainer(
-        network, loss=losses.Huber(np.float32(0.5)), optimizer="adam",
-        callbacks=[xmlp.callbacks.Checkpoint(tmp_path / "run", on_error="raise")],
-    )  # fmt: skip
-    trainer.lr_scale = np.float32(0.5)  # type: ignore[assignment]
-    trainer.fit(X, Y, epochs=2)
-    network.save(tmp_path / "m")
-    found = xmlp.load(tmp_path / "m")
-    assert np.array_equal(found.predict(X), network.predict(X))
-    assert found.metadata == {
-        "mean": 0.5, "count": 3, "flag": True, "classes": [1, 2], "nested": {"a": [1.0, [1]], "7": "seven"},
-        "names": ["a", "b"],
-    }  # fmt: skip
-    assert xmlp.Trainer.resume(tmp_path / "run").lr_scale == 0.5
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"beta3": 5.0}, "beta3.* must be a number with 0 <= beta3 < 1, got 5.0"),
+        ({"beta3": "0.9"}, "beta3.* must be"),
+        ({"gain": float("nan")}, "gain.* must be a finite number, got nan"),
+        ({"gain": True}, "gain.* must be a finite number"),
+        ({"late": 2.5}, "late.* must be an integer >= 0"),
+        ({"lazy": "no"}, "lazy.* must be True or False"),
+        ({"lr": -1.0}, "lr.* must be a finite number > 0"),
+    ],
+)
+def test_fields_of_an_optimizer_of_ones_own(wrong: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Own(**wrong)
+    with pytest.raises(ValueError, match=words):
+        optimizers.get(Careless(**wrong))
+    assert optimizers.get(Careless(gain=np.float32(0.5), kind=object())).gain == 0.5
 
 
-def test_metadata_that_no_file_holds_do_not_end_a_fit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("planned", [False, True], ids=["plain", "planned"])
+def test_decay_that_begins_later_spares_biases(planned: bool) -> None:
+    if planned:
+        pytest.importorskip("llvmlite")
+    network = xmlp.Network([Dense(1, bias_initializer=0.5)], 2, dtype="float64")
+    weights = network.parameters[0]["W"].copy()
+    one = xmlp.Trainer(network, loss="squared_error", optimizer=Own(), planned=planned)
+    for _ in range(5):
+        one.step(np.zeros((4, 2)), np.full((4, 1), 0.5))
+    assert np.allclose(network.parameters[0]["W"], weights / 4, rtol=1e-15)
+    assert network.parameters[0]["b"][0] == 0.5
+
+
+def test_whether_an_optimizer_decays_is_said() -> None:
     network = xmlp.mlp([3, 4, 1])
-    cases = [
-        ({"when": {"a": [object()]}}, TypeError, r"metadata\['when'\]\['a'\]\[0\] is not JSON serializable: .*object"),
-        ({"x": [1.0, np.float32("nan")]}, ValueError, r"metadata\['x'\]\[1\] is not JSON compliant: it is nan"),
-        ({(1, 2): 3}, TypeError, r"its key \(1, 2\) is no string"),
-        ({"day": np.datetime64("2024-01-01")}, TypeError, r"metadata\['day'\] is not JSON serializable"),
-    ]
-    endless: dict[str, Any] = {}
-    endless["self"] = endless
-    for metadata, kind, words in [*cases, (endless, ValueError, "nested more than")]:
-        network.metadata = metadata
-        with pytest.raises(kind, match=words):
-            network.save(tmp_path / "m")
-        folder = tmp_path / f"run {words[:12]}"
-        with pytest.warns(UserWarning, match=r"no checkpoint at step \d, training goes on"):
-            history = network.fit(X, Y, epochs=1, callbacks=[xmlp.callbacks.Checkpoint(folder)])
-        assert history.epochs == 1
-    network.metadata = {}
-    network.save(tmp_path / "m")
-
-
-def test_decisions(tmp_path: Path) -> None:
-    network = xmlp.mlp([3, 4, 2])
-    network.link = "sigmoid"
-    network.temperature = np.float32(2.0)  # type: ignore[assignment]
-    network.thresholds = np.asarray([0.25, 0.75], np.float32)  # type: ignore[assignment]
-    assert (type(network.temperature), network.thresholds) == (float, [0.25, 0.75])
-    assert network.predict_proba(X).dtype == np.float32
-    network.save(tmp_path / "m")
-    found = xmlp.load(tmp_path / "m")
-    assert (found.temperature, found.thresholds) == (2.0, [0.25, 0.75])
-    network.temperature = 3
-    assert network.temperature == 3.0
-    for wrong in (0, -1.0, "1", np.nan, np.ones(2)):
-        with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
-            network.temperature = wrong
-    with pytest.raises(ValueError, match="thresholds must be one number or"):
-        network.thresholds = [0.5, 0.5, 0.5]
-
-
-def test_scalars_of_a_formula_keep_the_dtype() -> None:
-    x = np.ones(3, np.float32)
-    assert activations.leaky_relu(x, alpha=np.float64(0.2)).dtype == np.float32
-    bound = activations.leaky_relu.bind(alpha=np.asarray(0.2))
-    assert bound == activations.leaky_relu.bind(alpha=0.2)
-    assert repr(bound) == "leaky_relu(alpha=0.2)"
-
-    two = np.float64(2.0)
-
-    @xmlp.elementwise
-    def own(xp, x, *, width=two):  # type: ignore[no-untyped-def]
-        return x / width
-
-    assert own(x).dtype == np.float32
-
-
-def test_callbacks_may_remember_numpy_s_numbers(tmp_path: Path) -> None:
-    class Counting:
-        count = np.int64(0)
-
-        def on_epoch_end(self, trainer: Any) -> None:
-            self.count += np.int64(1)
-
-        def state(self) -> dict[str, Any]:
-            return {"count": self.count, "share": np.float32(0.5), "none": None}
-
-        def restore(self, state: dict[str, Any]) -> None:
-            assert type(state["count"]) is int
-            self.count = state["count"]
-
-    trainer = xmlp.Trainer(xmlp.mlp([3, 4, 1]), loss="squared_error", optimizer="adam", callbacks=[Counting()])
-    trainer.fit(X, Y, epochs=3)
-    trainer.save(tmp_path / "c")
-    again = Counting()
-    xmlp.Trainer.resume(tmp_path / "c", callbacks=[again])
-    assert again.count == 3
+    segments = {name: len(xmlp.Trainer(network, loss="squared_error", optimizer=rule)._pure.segments)
+                for name, rule in {"adam": "adam", "sgd": "sgd", "adamw": "adamw", "none": AdamW(weight_decay=0.0),
+                                   "own": Own()}.items()}  # fmt: skip
+    assert segments == {"adam": 1, "sgd": 1, "adamw": 2, "none": 1, "own": 2}

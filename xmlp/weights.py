@@ -56,9 +56,14 @@ def of_mean_one(weights: HostArray, mean: Mean | None = None) -> HostArray:
 
 
 def tame(weights: HostArray | None) -> HostArray | None:
-    """Weights whose products neither overflow nor vanish, where their scale has no meaning."""
+    """Weights whose products neither overflow nor vanish, where their scale has no meaning.
+
+    The factors are the same for each batch of a stream, whose weights are compared with each other.
+    """
     top = 1.0 if weights is None else float(weights.max())
-    return weights if weights is None or 1e-90 < top < 1e90 or not top else weights / top
+    if weights is None or 1e-90 < top < 1e90 or not top:
+        return weights
+    return weights * (1e-200 if top > 1 else 1e200)
 
 
 def without_gaps(y: Any, what: str, outputs: int, elementwise: bool) -> tuple[HostArray, HostArray | None]:

@@ -38,6 +38,7 @@ _FIXED = (
     "hidden_layer_sizes", "activation", "dropout", "normalization", "loss", "backend", "device", "dtype",
     "random_state",
 )  # fmt: skip
+_CHANGING = ("optimizer", "learning_rate", "l1", "l2", "clip_norm", "metrics", "monitor")
 _TAKEN = ("loss", "penalty", "lr", "seconds", "skipped")  # columns of the history
 
 
@@ -149,7 +150,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     dtype: str | None = None
 
     _penalty: ClassVar[float]  # what l2="auto" is
-    _with_trainer: ClassVar[tuple[str, ...]] = ()  # attributes that belong to the trainer's state
     _fixed: ClassVar[tuple[str, ...]] = _FIXED  # settings of the first call
 
     def __sklearn_tags__(self) -> Any:
@@ -172,7 +172,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             if isinstance(error, KeyboardInterrupt) and trained:
                 self.__dict__.update(self._fitted())
             else:
-                kept = {} if fresh else {n: v for n, v in self.__dict__.items() if n in self._with_trainer}
+                self._revert()
+                kept = {} if fresh else {n: v for n, v in self.__dict__.items() if n in ("_used", "_rate")}
                 self.__dict__.clear()
                 self.__dict__.update(before | kept)
             raise
@@ -253,36 +254,47 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         activation = list(self.activation) if isinstance(self.activation, (list, tuple)) else self.activation
         backend = arrays.backend_for(x, self.backend, self.device, self.dtype)
         network = mlp(
-            [x.shape[1], *hidden, self.n_outputs_], activation, dropout=self.dropout, normalization=self.normalization,
-            backend=backend, seed=seed,
+            [x.shape[1], *hidden, self.n_outputs_], activation, dropout=float(self.dropout),
+            normalization=self.normalization, backend=backend, seed=seed,
         )  # fmt: skip
         network.link = self._link()
         optimizer, self._rate = self._optimizer(x.shape[0], 0)
-        self._first = {name: _kept(getattr(self, name)) for name in self._fixed}
+        self._used = self._settings()
         self._trainer = self._trainer_of(network, optimizer, seed)
 
     def _go_on(self, rows: int, partial: bool) -> None:
         """Use the settings of now, as far as what has been learnt allows; refuse the others."""
-        for name, old in self.__dict__.get("_first", {}).items():
-            if not _alike(new := _kept(getattr(self, name)), old):
-                raise ValueError(
-                    f"{name} was {old!r} when training began and cannot become {new!r} now: fit anew with "
-                    "warm_start=False, or a fresh clone of the estimator"
-                )
-        trainer = self._trainer
-        names = [metric.name for metric in trainer.metrics], [metric.name for metric in self._metrics()]
+        settings, used = self._settings(), self.__dict__.get("_used", {})
+        changed = [name for name, old in used.items() if not _alike(settings[name], old)]
+        for name in [name for name in changed if name in self._fixed]:
+            raise ValueError(
+                f"{name} was {used[name]!r} when training began and cannot become {settings[name]!r} now: fit anew "
+                "with warm_start=False, or a fresh clone of the estimator"
+            )
+        if not changed and self._rate.end is None:
+            return
+        self._rate, self._used = self._changed(rows, partial), settings
+
+    def _changed(self, rows: int, partial: bool) -> "_Rate":
+        """Go on with another learning rate, other penalties, another optimizer of the same kind."""
+        trainer, before = self._trainer, (self._used["metrics"], self._used["monitor"])
+        names = [[metric.name for metric in _measured(*each)] for each in (before, (self.metrics, self.monitor))]
         if names[0] != names[1]:
             raise ValueError(f"metrics and monitor are those of the first fit, {names[0]}; got {names[1]}")
-        old, latest = trainer.optimizer, self.__dict__.get("_rate")
-        optimizer, self._rate = self._optimizer(rows, trainer.steps)
+        old, optimizer, latest = trainer.optimizer, *self._optimizer(rows, trainer.steps)
         if type(optimizer) is not type(old) or optimizer.slots != old.slots:
             raise ValueError(
                 f"optimizer was {old!r} when training began and cannot become {self.optimizer!r} now, whose state is "
                 "another: fit anew with warm_start=False, or a fresh clone of the estimator"
             )
-        if latest is not None and _alike(self._rate.wanted, latest.wanted):
-            optimizer, self._rate = replace(optimizer, lr=self._same_rate(trainer, latest, partial)), latest
+        if _alike(latest.wanted, self._rate.wanted):
+            optimizer, latest = replace(optimizer, lr=self._same_rate(trainer, self._rate, partial)), self._rate
         trainer._go_on_with(optimizer, self.l1, self._l2(), self.clip_norm)
+        return latest
+
+    def _settings(self) -> dict[str, Any]:
+        """Those that a later call may find changed."""
+        return {name: _kept(getattr(self, name)) for name in (*self._fixed, *_CHANGING)}
 
     def _same_rate(self, trainer: Trainer, latest: "_Rate", partial: bool) -> Any:
         """The learning rate where the setting is that of before: what the optimizer has."""
@@ -332,6 +344,9 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
 
     def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
         """Take note of targets before training on them."""
+
+    def _revert(self) -> None:
+        """Forget them: training has failed."""
 
     def _scaled(self, targets: Any) -> Any:
         """Targets in the units that the network is trained in."""
@@ -387,14 +402,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         return metric.name, max if greater else min
 
     def _metrics(self) -> list[Any]:
-        wanted = [self.metrics] if isinstance(self.metrics, str) or callable(self.metrics) else list(self.metrics)
-        if self.monitor not in ("auto", "loss"):
-            wanted.append(self.monitor)
-        found: dict[str, metrics.Metric] = {}
-        for metric in map(metrics.get, wanted):
-            if metric.name in _TAKEN or found.setdefault(metric.name, metric).function is not metric.function:
-                raise ValueError(f"the name of the metric {metric.name!r} is taken: give the function another __name__")
-        return list(found.values())
+        return _measured(self.metrics, self.monitor)
 
     def _stopping(self, validated: bool) -> list[Any]:
         patience = sys.maxsize if self.tol is None else count(self.n_iter_no_change, "n_iter_no_change")
@@ -516,6 +524,18 @@ def _for_network(x: Any, network: Network) -> Any:
     return array_namespace(x).astype(x, backend.float_dtype)
 
 
+def _measured(wanted: Any, monitor: Any) -> list[metrics.Metric]:
+    """The metrics that are wanted, and what is monitored if that is one."""
+    wanted = [wanted] if isinstance(wanted, str) or callable(wanted) else list(wanted)
+    if monitor not in ("auto", "loss"):
+        wanted.append(monitor)
+    found: dict[str, metrics.Metric] = {}
+    for metric in map(metrics.get, wanted):
+        if metric.name in _TAKEN or found.setdefault(metric.name, metric).function is not metric.function:
+            raise ValueError(f"the name of the metric {metric.name!r} is taken: give the function another __name__")
+    return list(found.values())
+
+
 class _Rate(NamedTuple):
     """The learning rate that was asked for, and the step with which it ends if it is a named schedule."""
 
@@ -549,8 +569,8 @@ def _alike(a: Any, b: Any) -> bool:
         return True
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return np.array_equal(a, b)
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, tuple) or isinstance(b, tuple):
+        return isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) and all(map(_alike, a, b))
     return bool(a == b)
 
 

@@ -57,7 +57,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     scale_targets: Any = "auto"
 
     _penalty: ClassVar[float] = 1.5e-3
-    _with_trainer: ClassVar[tuple[str, ...]] = ("_moments", "_units")
     _fixed: ClassVar[tuple[str, ...]] = (*BaseMLP._fixed, "scale_targets")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -172,12 +171,22 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         latest = Moments.of(targets, weights)
         self._moments = self._moments.joined(latest) if partial and self._moments is not None else latest
         old, self._units = self._units, self._units.after(self._moments)
-        move(self._trainer.network, old, self._units)
+        self._moved = old, self._trainer.steps, move(self._trainer.network, old, self._units)
+
+    def _revert(self) -> None:
+        if "_moved" not in self.__dict__ or self._units is None:
+            return
+        old, steps, last = self._moved
+        if self._trainer.steps == steps:
+            self._trainer.network.parameters[-1] = last
+        else:
+            move(self._trainer.network, self._units, old)
 
     def _scaled(self, targets: Any) -> Any:
         return targets if self._units is None else (targets - self._units.mean) / self._units.scale
 
     def _fitted(self) -> dict[str, Any]:
+        self.__dict__.pop("_moved", None)
         return {**super()._fitted(), "_of_network": self._units}
 
     def _finished(self, network: Network) -> Network:

@@ -95,21 +95,16 @@ def none(outputs: int) -> Units:
     return Units(np.zeros(outputs), np.ones(outputs), np.zeros(outputs, bool))
 
 
-def move(network: Network, old: Units, new: Units) -> None:
+def move(network: Network, old: Units, new: Units) -> dict[str, Any]:
     """Bring the last layer from old units to new ones, so that the network says the same in units of y.
+
+    Returns the parameters that the layer had before.
 
     Where no scale was known there were no units yet: what the layer starts from is taken to be in the new ones.
     """
     factor = np.where(old.known, old.scale / new.scale, 1.0)
     shift = np.where(old.known, (old.mean - new.mean) / new.scale, 0.0)
-    if (factor == 1.0).all() and (shift == 0.0).all():
-        return
-    backend, layers = network.backend, network.parameters
-    last = {name: backend.to_host(a).astype(np.float64) for name, a in layers[-1].items()}
-    moved = {"W": last["W"] * factor, "b": last["b"] * factor + shift}
-    if backend.in_place:
-        for name, view in layers[-1].items():
-            view[...] = backend.from_host(moved[name])
-    else:
-        layers[-1] = {name: backend.from_host(a) for name, a in moved.items()}
-        network.theta = network.layout.pack(backend.xp, layers, network.theta)
+    last = {name: network.backend.to_host(a).astype(np.float64) for name, a in network.parameters[-1].items()}
+    if (factor != 1.0).any() or (shift != 0.0).any():
+        network.parameters[-1] = {"W": last["W"] * factor, "b": last["b"] * factor + shift}
+    return last
