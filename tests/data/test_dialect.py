@@ -87,6 +87,11 @@ def test_names_of_columns_have_no_space_around_them():
         read_csv(io.StringIO("a, a\n1,2\n"))
 
 
+def test_a_decimal_comma_in_one_column_is_not_guessed():
+    with pytest.raises(DataError, match=r"line 2: expected 1 cell as in the header, got 2\. If the header is right"):
+        read_csv(io.StringIO("y\n1,5\n2,5\n"))
+
+
 def test_a_column_without_a_name_is_explained():
     with pytest.raises(
         DataError, match=r"column 1 of 3 has no name; if it is the index that pandas writes.*index=False"

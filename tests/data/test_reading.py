@@ -8,13 +8,14 @@ import itertools
 import math
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xmlp.data import Table, read_csv, readers, textfile
+from xmlp.data import Table, blocks, read_csv, readers, textfile
 from xmlp.errors import DataError
 
 ENGINES = [
@@ -31,7 +32,12 @@ def engine(request):
 
 
 def described(data, engine, **options):
-    """Everything that a table can be asked for, or the error."""
+    """Everything that a table can be asked for, or the error; NumPy is used even for few rows, but not for "csv"."""
+    with mock.patch.object(blocks, "_SHORT", 256 if engine == "csv" else 0):
+        return _described(data, engine, **options)
+
+
+def _described(data, engine, **options):
     try:
         table = read_csv(io.BytesIO(data), name="t.csv", engine=engine, **options)
     except DataError as error:
@@ -217,13 +223,16 @@ def test_numbers_are_those_of_python(values, form):
     cells = [repr(v) if form == "r" else format(v, form) for v in values]
     data = ("a,b\n" + "".join(f"{c},x\n" for c in cells)).encode()
     for engine in ENGINES:
-        found = read_csv(io.BytesIO(data), engine=engine).floats("a")
+        with mock.patch.object(blocks, "_SHORT", 0):
+            found = read_csv(io.BytesIO(data), engine=engine).floats("a")
         wanted = np.asarray([float(c) for c in cells])
         np.testing.assert_array_equal(found, wanted)
         np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
 
 
-def test_floats_numbers_and_cells(engine):
+@pytest.mark.parametrize("short", [0, 256])
+def test_floats_numbers_and_cells(engine, monkeypatch, short):
+    monkeypatch.setattr(blocks, "_SHORT", short)
     data = b"a,b,c,d\n1,1,1_0,x\n -2.5 ,N/A,2,\n3e2,inf,3, x\n"
     table = read_csv(io.BytesIO(data), engine=engine)
     assert table.floats("a").tolist() == [1.0, -2.5, 300.0]
@@ -361,6 +370,15 @@ def test_memory_is_that_of_the_file(engine):
         assert sum(map(len, held)) == len(data)
         assert sum(block.ends.nbytes for block in table._store.blocks) == 4 * 4 * 100_000
     assert table.lines[-1] == 100_001
+
+
+def test_wide_tables():
+    width = 20_000
+    data = (",".join(f"c{i}" for i in range(width)) + "\n" + (",".join(map(str, range(width))) + "\n") * 2).encode()
+    for engine in ENGINES:
+        table = read_csv(io.BytesIO(data), engine=engine)
+        assert len(table.columns) == width
+        assert table.floats("c19999").tolist() == [19999.0, 19999.0]
 
 
 def test_no_cell_is_copied_by_take():

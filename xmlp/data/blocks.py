@@ -18,6 +18,7 @@ _DIGITS = (
 )
 _POWERS = np.asarray([10.0**k for k in range(_DIGITS + 1)])
 _WIDE = 2 * _DIGITS  # a longer cell is read by itself
+_SHORT = 256  # rows for which Python is as quick as NumPy
 _MAX_WORDS = 8  # cells of up to 64 bytes are told apart by NumPy, longer ones by a dictionary
 SAMPLE = 1000  # cells that tell whether most of a column differ
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with its bits spread: 2**64 divided by the golden ratio
@@ -152,6 +153,8 @@ class Spans:
 
     def numbers(self, column: int, strict: bool) -> Floats | None:
         """Cells that are plain finite numbers."""
+        if len(self.ends) < _SHORT:
+            return plain_numbers(self.strings(column), strict)
         start, stop = self._span(column)
         if strict and plain_numbers(self._texts(start[:1], stop[:1]), True) is None:
             return None
@@ -166,6 +169,8 @@ class Spans:
 
     def cells(self, column: int) -> tuple[Strings, Codes]:
         """Each different cell."""
+        if len(self.ends) < _SHORT:
+            return different(self.strings(column))
         start, stop = self._span(column)
         if len(set(self._texts(start[:SAMPLE], stop[:SAMPLE]))) > 0.9 * SAMPLE:
             return self._texts(start, stop), np.arange(len(start))
@@ -216,16 +221,17 @@ def _decimals(
     length = stop - start
     n = len(length)
     digits, after, points = np.zeros(n, np.int8), np.zeros(n, np.int8), np.zeros(n, np.int8)
-    values = np.zeros(n)
+    values, shortest = np.zeros(n), int(length.min(initial=0))
     for k in range(min(int(length.max(initial=0)), _WIDE), 0, -1):
-        inside = length >= k
-        letter = data[stop - k]  # outside of the cell, anything
+        letter = data[stop - k]
+        if k > shortest:  # before some cells
+            letter *= length >= k
         value = letter - np.uint8(48)
-        digit = (value < 10) & inside
+        digit = value < 10
         values = np.where(digit, values * 10 + value, values)
         digits += digit
         after += digit & (points > 0)
-        points += (letter == 46) & inside
+        points += letter == 46
     sign = data[np.minimum(start, len(data) - 1)]
     negative = sign == 45
     regular = (digits > 0) & (digits <= _DIGITS) & (points <= 1) & (digits + points + negative == length)

@@ -121,6 +121,7 @@ def _names(reader: ExactReader, name: str) -> list[str]:
         raise failure(name, "expected a header line with the names of the columns, got an empty file")
     reader.check(line, header)
     names = [column.strip() for column in header]
+    seen: set[str] = set()
     for i, column in enumerate(names):
         if not column:
             hint = ""
@@ -129,8 +130,9 @@ def _names(reader: ExactReader, name: str) -> list[str]:
             elif i == len(names) - 1:
                 hint = "; does each row end in a separator?"
             raise failure(name, f"column {i + 1} of {len(header)} has no name{hint}", line)
-        if column in names[:i]:
+        if column in seen:
             raise failure(name, "two columns have this name", line, column)
+        seen.add(column)
     return names
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-_ROWS = 200  # rows that are looked at
+_ROWS = 100  # rows that are looked at
 _NUMBER = re.compile(r"\s*[+-]?(\d+|\d{1,3}([. '\u00a0]\d{3})+)?,\d+\s*%?")  # with a decimal comma
 
 
@@ -69,7 +69,8 @@ def find_separator(head: str, *, whole: bool = True) -> str:
     (';', '\t', ',')
     """
     best, choice = (-1.0, 0.0, 0), ","
-    for separator in SEPARATORS:
+    occurring = [separator for separator in SEPARATORS if separator in head]
+    for separator in occurring:
         rows = _rows(head, separator, whole)
         if not rows or len(rows[0]) < 2:
             continue
@@ -77,7 +78,7 @@ def find_separator(head: str, *, whole: bool = True) -> str:
         body = rows[1:] or rows
         fitting = [row for row in body if len(row) == width]
         share = len(fitting) / len(body)
-        others = [other for other in SEPARATORS if other != separator]
+        others = [other for other in occurring if other != separator]
         strange = sum(
             any(other in cell for other in others) and not _NUMBER.fullmatch(cell) for row in fitting for cell in row
         )

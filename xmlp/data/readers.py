@@ -16,6 +16,7 @@ from xmlp.data.textfile import check_lines, count_lines, failure
 ENGINES = ("polars", "pyarrow", "numpy", "csv")
 _GLANCE = 2**14  # bytes that tell which columns are numbers
 _NUMBER = re.compile(rb"([+-]?[0-9.]+([eE][+-]?[0-9]+)?)?")
+_MAX_WIDTH = 4096  # columns for which the libraries are still quick
 _BLOCK_ROWS = 4096  # rows that are held twice while they become a block
 
 
@@ -137,7 +138,10 @@ def exact_blocks(reader: ExactReader, width: int, name: str) -> Iterator[Block]:
                 continue
             for earlier in zip(lines, rows, strict=True):
                 reader.check(*earlier)
-            raise failure(name, f"expected {width} cells as in the header, got {len(row)}", line)
+            hint = ". If the header is right, name another separator" if width == 1 else ""
+            raise failure(
+                name, f"expected {width} cell{'s' * (width > 1)} as in the header, got {len(row)}{hint}", line
+            )
         rows.append(row)
         lines.append(line)
         if len(rows) == _BLOCK_ROWS:
@@ -198,9 +202,9 @@ def regular_block(
         piece = re.sub(rb"\n\n+", b"\n", piece).removeprefix(b"\n")
         if not piece:
             return None, size
-    if lengths.max() > max_field:
-        engine = "numpy"  # which knows how long cells are
-    block = _READERS[engine if width > 1 else "numpy"](piece, width, mark, max_field, lines)
+    if lengths.max() > max_field or not 1 < width <= _MAX_WIDTH:
+        engine = "numpy"  # which knows how long cells are, and makes nothing for each column
+    block = _READERS[engine](piece, width, mark, max_field, lines)
     return None if block is None else (block, size)
 
 
@@ -280,7 +284,7 @@ class _Polars:
         import polars
 
         series = self._series(column)
-        if series[:SAMPLE].n_unique() > 0.9 * SAMPLE:
+        if len(set(series[:SAMPLE].to_list())) > 0.9 * SAMPLE:
             return series.to_list(), np.arange(len(series))
         texts = series.unique(maintain_order=True)
         return texts.to_list(), series.cast(polars.Enum(texts)).to_physical().to_numpy().astype(np.int64)

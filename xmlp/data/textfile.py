@@ -97,17 +97,19 @@ class Pieces:
     def _cut(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
         size, rest, line = _FIRST, b"", 1
         while data := read(size):
-            data, old = rest + data, len(rest)
-            if old and max(data.find(b"\n"), data.find(b"\r")) > MAX_ROW:
+            if rest and max(data.find(b"\n"), data.find(b"\r")) + len(rest) > MAX_ROW:
                 raise self._too_long(line)
-            # A CR at the very end may be the first half of CRLF.
-            cut = 1 + max(data.rfind(b"\n", old), data.rfind(b"\r", max(0, old - 1), len(data) - 1))
-            piece, rest = (data[:cut], data[cut:]) if cut else (b"", data)
-            if len(rest) > MAX_ROW:
-                raise self._too_long(line + count_lines(piece))
-            if piece:
+            if rest.endswith(b"\r"):  # perhaps the first half of CRLF
+                data, rest = b"\r" + data, rest[:-1]
+            cut = 1 + max(data.rfind(b"\n"), data.rfind(b"\r", 0, -1))
+            if cut:
+                piece, rest = b"".join((rest, memoryview(data)[:cut])), data[cut:]
                 line += count_lines(piece)
                 yield piece
+            else:
+                rest += data
+            if len(rest) > MAX_ROW:
+                raise self._too_long(line)
             size = max(1, min(2 * size, MAX_ROW // 8))
         if rest:
             yield rest if rest.endswith((b"\n", b"\r")) else rest + b"\n"

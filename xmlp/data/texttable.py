@@ -109,16 +109,18 @@ class _Store:
         column, found, seen = self.position[name], [np.empty(0, dtype=np.int64)], 0
         position: dict[str, int] = {}
         for block in self.blocks:
-            texts, codes = block.cells(column)
+            texts, local = block.cells(column)
             stripped, numbers = map(str.strip, texts), itertools.count(seen)
             known = np.fromiter(map(position.setdefault, stripped, numbers), np.int64, len(texts))
-            found.append(known[codes])
+            found.append(known[local])
             seen += len(texts)
-        # Each text has the number of its first occurrence: what is left are gaps.
-        firsts = np.fromiter(position.values(), np.int64, len(position))
-        rank = np.empty(seen, dtype=np.int64)
-        rank[firsts] = np.arange(len(firsts))
-        cells = Cells(list(position), rank[np.concatenate(found)])
+        codes = np.concatenate(found)
+        if len(position) < seen:  # a text has the number of its first occurrence, and between these are gaps
+            firsts = np.fromiter(position.values(), np.int64, len(position))
+            rank = np.empty(seen, dtype=np.int64)
+            rank[firsts] = np.arange(len(firsts))
+            codes = rank[codes]
+        cells = Cells(list(position), codes)
         if _FEW * len(position) <= len(self):
             small = np.min_scalar_type(len(position))
             self._cells[name] = Cells(list(position), cells.codes.astype(small))
@@ -130,10 +132,16 @@ class _Columns(Mapping[str, Sequence[str]]):
 
     def __init__(self, store: _Store, rows: npt.NDArray[np.int64] | None) -> None:
         self._store, self._rows = store, rows
+        self._last: tuple[str, list[str]] | None = None
 
     def __getitem__(self, name: str) -> Sequence[str]:
-        cells = self._store.strings(name)
-        return cells if self._rows is None else [cells[i] for i in self._rows.tolist()]
+        if self._rows is None:
+            return self._store.strings(name)
+        last = self._last
+        if last is None or last[0] != name:
+            cells = self._store.strings(name)
+            self._last = last = name, [cells[i] for i in self._rows.tolist()]
+        return last[1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._store.position)
