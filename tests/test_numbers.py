@@ -66,10 +66,7 @@ def leaves(value: Any) -> list[Any]:
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("setting", MADE)
 def test_they_are_python_s_and_can_be_saved(setting: str, number: str) -> None:
-    if setting == "units":
-        made = Dense(np.int64(4))
-    else:
-        made = MADE[setting](NUMBERS[number])
+    made = Dense(np.int64(4)) if setting == "units" else MADE[setting](NUMBERS[number])
     for leaf in leaves(made):
         assert type(leaf) in (bool, int, float, str, type(None)) or callable(leaf), (leaf, type(leaf))
     expected = MADE[setting](float if setting != "units" else int)
