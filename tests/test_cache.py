@@ -1,6 +1,9 @@
 """The cache of compiled code: read only where nobody else can write, and never trusted further than its checksum."""
 
+import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +120,82 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monkey
     assert cache.folder() is None
     cache.store("key", CODE)
     assert cache.load("key") is None
+
+
+def keys(count: int) -> list[str]:
+    return [hashlib.sha256(bytes([i // 256, i % 256])).hexdigest() for i in range(count)]
+
+
+@pytest.mark.parametrize("most", ["files", "bytes"])
+def test_the_folder_holds_so_much_and_no_more(folder: Path, monkeypatch: pytest.MonkeyPatch, most: str) -> None:
+    """What was not used for the longest time goes."""
+    monkeypatch.setattr(cache, "MOST_FILES", 40 if most == "files" else 10**6)
+    monkeypatch.setattr(cache, "MOST_BYTES", 10**9 if most == "files" else 40 * (len(CODE) + 32))
+    first, *others = keys(200)
+    cache.store(first, CODE)
+    for i, key in enumerate(others):
+        cache.store(key, CODE)
+        os.utime(folder / key, ns=(i * 10**9, 1))
+        assert cache.load(first) == CODE, "what is used stays"
+        assert len(list(folder.iterdir())) <= 40
+    kept = {path.name for path in folder.iterdir()}
+    assert len(kept) >= 30
+    assert kept - {first} == set(others[-(len(kept) - 1) :]), "the others by their last use"
+    assert cache.load(others[0]) is None
+
+
+def test_only_what_is_ours_goes_and_what_was_abandoned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST_FILES", 4)
+    key, *others = keys(30)
+    cache.store(key, CODE)
+    old, new, strange = f"{key}.123.0123abcd", f"{key}.124.0123abcd", [f"{key}.txt", "notes", key[:-1], key.upper()]
+    for name in (old, new, *strange):
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (0, 0))
+    os.utime(folder / new)
+    (folder / "inner").mkdir()
+    (folder / keys(31)[-1]).mkdir()
+    for other in others:
+        cache.store(other, CODE)
+    names = {path.name for path in folder.iterdir()}
+    assert {*strange, "inner", keys(31)[-1]} <= names
+    assert old not in names
+    assert cache.load(others[-1]) == CODE
+
+
+WRITER = """
+import hashlib, sys
+from xmlp.backends import cache
+cache.MOST_FILES = 30
+for i in range(150):
+    key = hashlib.sha256(f"{i * 7 % 60}".encode()).hexdigest()
+    cache.store(key, key.encode() * 50)
+    assert cache.load(key) in (key.encode() * 50, None)
+print("done")
+"""
+
+
+def test_several_processes_may_tidy_at_once(tmp_path: Path) -> None:
+    environment = {**os.environ, "XMLP_CACHE": str(tmp_path / "code")}
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [writer.communicate(timeout=100)[0].strip() for writer in writers] == ["done"] * 3
+    names = [path.name for path in (tmp_path / "code").iterdir()]
+    assert len(names) <= 33
+    assert all(len(name) == 64 for name in names)
+
+
+def test_other_versions_have_code_of_their_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    native = pytest.importorskip("xmlp.backends.native")
+    function = {"f": "define void @f() {\n  ret void\n}\n"}
+    for version in ("0.50.0", "0.51.0"):
+        monkeypatch.setattr(native.llvmlite, "__version__", version)
+        native.Compiler().addresses(function)
+    assert len(list(folder.iterdir())) == 2
+    native.Compiler().addresses(function)
+    assert len(list(folder.iterdir())) == 2
 
 
 def listed(folder: Path) -> dict[str, tuple[int, bytes]]:

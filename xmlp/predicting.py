@@ -65,7 +65,7 @@ class Predictor:
         programs: Programs = mine.setdefault("programs", Programs())
         made = self._plans.find(rows, (x,), self._plan, theta, stats)
         together = made is not None and rows <= made.together
-        key = (*kind, None if together else rows)
+        key = (*kind, id(made), None if together else rows)
         if key not in programs:
             arrays = {"theta": theta, "stats": stats, "x": x, "y": self._backend.empty((rows, self._outputs))}
             programs.add(key, None if made is None else _Prediction(self._backend, made, arrays, copied, kind))

@@ -13,6 +13,7 @@ import re
 import secrets
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 MOST_FILES = 1000
@@ -78,11 +79,12 @@ def _tidy(where: Path) -> None:
     a reader who comes too late compiles.
     """
     kept: list[tuple[int, int, str]] = []  # latest use, size, path
-    for entry in os.scandir(where):
-        if (ours := _OURS.fullmatch(entry.name)) and (found := _status(entry)):
-            if ours[1] and found.st_mtime < time.time() - _ABANDONED:
+    with os.scandir(where) as entries:
+        for entry in entries:
+            ours, found = _OURS.fullmatch(entry.name), _status(entry)
+            if ours and found and ours[1] and found.st_mtime < time.time() - _ABANDONED:
                 _remove(entry.path)
-            else:
+            elif ours and found:
                 kept.append((found.st_atime_ns, found.st_size, entry.path))
     kept.sort(reverse=True)
     total = sum(size for _, size, _ in kept)
@@ -95,11 +97,13 @@ def _tidy(where: Path) -> None:
 
 
 def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    """Of a file; None for what is none, or has just gone."""
     try:
-        return entry.stat(follow_symlinks=False)
-    except OSError:  # it has just gone
+        return entry.stat(follow_symlinks=False) if entry.is_file(follow_symlinks=False) else None
+    except OSError:
         return None
 
 
 def _remove(path: str) -> None:
-    Path(path).unlink(missing_ok=True)
+    with suppress(OSError):
+        os.unlink(path)

@@ -499,9 +499,10 @@ class _Emitter:
     def _element_number(self, node: TensorNode, offset: int) -> str:
         """The position of the present element in an array of the shape of `node`."""
         shape, space = matrix(node.shape), (self.kernel.rows, self.kernel.columns)
-        if shape != space and (shape[0] != 1 or shape[1] != space[1]):
+        found = {(space[0], 1): "r", (1, space[1]): "c", space: "i"}.get(shape)
+        if found is None:
             raise PlanError(f"element numbers of shape {shape} in a pass over {space}")
-        return f"((int) {'i' if shape == space else 'c'} + {offset})"
+        return f"((int) {found} + {offset})"
 
     # --- memory -------------------------------------------------------------------------------------------------------
 

@@ -368,6 +368,8 @@ class _Emitter:
             place = self.code.new(f"add i64 {self.code.new(f'mul i64 {self.r}, %width')}, {self.c}")
         elif shape[0] == 1 and shape[1] == space[1]:
             place = self.c
+        elif shape == (space[0], 1):
+            place = self.r
         else:
             raise PlanError(f"element numbers of shape {shape} in a pass over {space}")
         return self.code.new(f"trunc i64 {self.code.new(f'add i64 {place}, {offset}')} to i32")

@@ -117,7 +117,7 @@ def _binary(function: Callable[..., Any], sign: str, swapped: bool = False) -> C
         if not isinstance(other, (Size, int, float)):
             return NotImplemented
         a, b = (other, self) if swapped else (self, other)
-        return Size.made(self.validity, f"({a!s} {sign} {b!s})", function, a, b)
+        return Size.made(self.validity, f"({_text(a)} {sign} {_text(b)})", function, a, b)
 
     return operate
 
@@ -126,7 +126,7 @@ def _comparison(function: Callable[..., bool], sign: str) -> Callable[["Size", A
     def compare(self: "Size", other: Any) -> Any:
         if not isinstance(other, (Size, int, float)):
             return NotImplemented
-        asked = Size.made(self.validity, f"({self} {sign} {other})", function, self, other)
+        asked = Size.made(self.validity, f"({self.text} {sign} {_text(other)})", function, self, other)
         return self.validity.answered(asked.text, asked.at, asked.value)
 
     return compare
@@ -135,8 +135,8 @@ def _comparison(function: Callable[..., bool], sign: str) -> Callable[["Size", A
 class Size:
     """The number of rows, or what was calculated of it, in a trace for any number.
 
-    Whoever asks for the number itself, by int(), float(), as an index or a key, gets it; the trace then holds for that
-    number only.
+    Whoever asks for the number itself, by int(), float(), as an index, a key or a text, gets it; the trace then holds
+    for that number only.
     """
 
     __slots__ = ("at", "factor", "text", "validity", "value")
@@ -203,10 +203,15 @@ class Size:
     def __hash__(self) -> int:
         return hash(self._read())
 
-    def __str__(self) -> str:
-        return self.text
+    def __repr__(self) -> str:
+        return repr(self._read())
 
-    __repr__ = __str__
+    def __format__(self, form: str) -> str:
+        return format(self._read(), form)
+
+
+def _text(operand: "Size | Number") -> str:
+    return operand.text if isinstance(operand, Size) else repr(operand)
 
 
 def _times(function: Callable[..., Any], operands: Sequence[Any]) -> int | None:
