@@ -323,7 +323,7 @@ def _number(formula: str, name: str, value: Any) -> bool | int | float:
     """A scalar as a Python number."""
     number = plain(value)
     if type(number) not in (bool, int, float):
-        raise TypeError(f"the scalar {name} of {formula} must be a number, got {value!r}")
+        raise ValueError(f"the scalar {name} of {formula} must be a number, got {value!r}")
     return number  # type: ignore[no-any-return]
 
 
