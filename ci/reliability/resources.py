@@ -1,12 +1,10 @@
-"""Rows about memory, threads, processes and broken installations."""
+"""Rows about memory, processes and broken installations."""
 
 import json
 import os
 import subprocess
 import sys
-import threading
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -111,52 +109,6 @@ def foretold_memory(size: int, folder: Path) -> str:
             ratios.append(trainer.memory(batch) / peak)
     assert 0.85 <= min(ratios) <= max(ratios) <= 1.15, ratios
     return f"{100 * min(ratios) - 100:+.0f} to {100 * max(ratios) - 100:+.0f} %, {len(ratios)} networks"
-
-
-@row("R5", "eight threads that predict with one network equal one after another to the bit; a second fit is refused",
-     "all equal; RuntimeError", short=50, long=1000)  # fmt: skip
-def threads_that_predict(size: int, folder: Path) -> str:
-    rng = np.random.default_rng(5)
-    network = xmlp.mlp([20, 64, 5], normalization="batch", seed=1)
-    inputs = [rng.normal(size=(int(rng.integers(1, 60)), 20)) for _ in range(20)]
-    alone = [network.predict(x).tobytes() for x in inputs]
-
-    def work(thread: int) -> int:
-        order = np.random.default_rng(thread).integers(0, len(inputs), size)
-        return sum(network.predict(inputs[i]).tobytes() == alone[i] for i in order)
-
-    with ThreadPoolExecutor(8) as pool:
-        equal = sum(pool.map(work, range(8)))
-    assert equal == 8 * size, equal
-    return f"{equal:,} of {8 * size:,} equal; {second_fit()}"
-
-
-def second_fit() -> str:
-    """Fit while another thread fits."""
-    x, y = np.zeros((64, 2)), np.arange(64) % 2
-    trainer = xmlp.Trainer(xmlp.mlp([2, 4, 2]), loss="softmax_cross_entropy", optimizer="sgd")
-    begun, go_on = threading.Event(), threading.Event()
-
-    class Wait:
-        def on_epoch_end(self, trainer: xmlp.Trainer) -> None:
-            begun.set()
-            go_on.wait(20)
-
-    trainer.callbacks.append(Wait())
-    other = threading.Thread(target=lambda: trainer.fit(x, y, epochs=1))
-    other.start()
-    begun.wait(20)
-    try:
-        trainer.fit(x, y, epochs=1)
-    except RuntimeError as error:
-        assert str(error)
-    else:
-        raise AssertionError("two fits at a time")
-    finally:
-        go_on.set()
-        other.join()
-    trainer.fit(x, y, epochs=1)
-    return "RuntimeError"
 
 
 PROCESSES = """

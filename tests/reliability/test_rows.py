@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from reliability import determinism, files, fuzzing, malicious, mutants, resources, runs, samples, supply
+from reliability import concurrency, determinism, files, fuzzing, malicious, mutants, resources, runs, samples, supply
 from reliability.__main__ import main, measured
 from reliability.rows import ROWS
 
@@ -192,7 +192,24 @@ def test_predictions_that_differ_between_threads_are_seen(planted, tmp_path):
         return right(self, x, batch_size) + (threading.current_thread() is not threading.main_thread())
 
     with planted(xmlp.Network, "predict", predict):
-        broken("R5", tmp_path)
+        broken("R5w", tmp_path)
+
+
+def test_cold_processes_that_differ_are_seen(planted, tmp_path):
+    with planted(concurrency, "cold", lambda kind, driver, threads, model, cache: [str(threads)]):
+        assert "16 of 16 processes differ" in broken("R5", tmp_path)
+
+
+def test_derivatives_that_differ_between_threads_are_seen(planted, tmp_path):
+    import threading
+
+    right = concurrency.derived
+
+    def derived(formula):
+        return right(formula) if threading.current_thread() is threading.main_thread() else "0"
+
+    with planted(concurrency, "derived", derived):
+        assert "416 of 416 wrong" in broken("R5d", tmp_path)
 
 
 @pytest.mark.parametrize(
