@@ -11,7 +11,7 @@ PACKAGE = Path(xmlp.__file__).parent
 
 # lowest first; a module imports modules of its own level's package or of lower levels
 LEVELS = [
-    {"errors"},
+    {"errors", "scalars", "settings"},
     {"graph"},
     {"backends"},
     {"context", "initializers"},
@@ -32,7 +32,7 @@ LEVELS = [
 ]
 LIBRARIES_ALLOWED = (
     "backends", "initializers", "data", "files", "predicting", "testing", "training", "metrics", "estimators", "cli",
-    "weights", "decisions",
+    "weights", "decisions", "settings",
 )  # fmt: skip
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "sklearn"}
 
