@@ -19,12 +19,13 @@ def lion(xp, theta, grad, m, *, lr, beta1, beta2):
 
 @dataclass(frozen=True)
 class Lion(Optimizer):
-    """The hyper-parameters are fields, `slots` names the vectors of state."""
+    """The hyper-parameters are fields, `slots` names the vectors of state; nothing depends on `decay`."""
 
     lr: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.99
     slots: ClassVar[tuple[str, ...]] = ("m",)
+    decays: ClassVar[bool] = False
 
     @property
     def rule(self):

@@ -72,7 +72,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         X : array (N, features), data frame, or sparse matrix
         y : array (N,) of labels, or (N, outputs) of 0 and 1
         sample_weight : array (N,), optional
-            For several labels a row also (N, outputs).
+            For several labels a row also (N, outputs). Their scale has no effect, and a weight k is k repetitions of
+            the row: exactly with all rows in one batch, on average in minibatches, whose gradients are divided by their
+            rows. Of 20,000 rows with 40 of a rarer class that are balanced, a batch of 32 with one of these has a
+            gradient 16 times as large as one without.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Measured after each epoch, into `validation_curve_`.
         """
@@ -88,6 +91,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         ----------
         classes : array, optional
             All labels that will ever occur; needed in the first call, unless the rows have several labels.
+        sample_weight : array (N,) or (N, outputs), optional
+            Divided by the mean weight of all rows so far: their scale has no effect, also where rows come one by one.
         """
         fresh = not hasattr(self, "network_")
         each = self.class_weight if isinstance(self.class_weight, (list, tuple)) else [self.class_weight]

@@ -78,6 +78,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         X : array (N, features), data frame, or sparse matrix
         y : array (N,) or (N, outputs)
         sample_weight : array (N,) or (N, outputs), optional
+            As inverse variances. Their scale has no effect, and a weight k is k repetitions of the row: exactly with
+            all rows in one batch, on average in minibatches, whose gradients are divided by their rows.
         validation_data : (X, y) or (X, y, sample_weight), optional
             Measured after each epoch, into `validation_curve_`.
         """

@@ -431,7 +431,7 @@ class Trainer:
             rows, in double precision, and the gradient of a step is their weighted sum over the batch divided by its
             rows. So a batch of all rows has exactly the gradient of the repeated rows, and a smaller one has it on
             average: of 20,000 rows of which 40 weigh 250 and the others 0.501, the batches of 32 that hold one of
-            the 40 take a step 8 times as large as the others. An iterable is not known beforehand: the weights of
+            the 40 have a gradient 16 times as large as the others. An iterable is not known beforehand: the weights of
             each batch are divided by the mean weight of all rows up to it, those of earlier fits and steps included.
         output_weight : array (outputs,), optional
             Multiplies the sample weights, of the validation data too.
