@@ -2,6 +2,8 @@
 
 import contextlib
 import gzip
+import importlib.util
+import io
 import itertools
 import struct
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 import xmlp.cli.info
 import xmlp.cli.train
+import xmlp.data.blocks
 import xmlp.verify
 from reliability.core import row
 from xmlp.cli import main
@@ -160,3 +163,26 @@ def random_command_lines(size: int, folder: Path) -> str:
                     assert result.output.splitlines()[-1].startswith("error: "), (args, result.output)
                 codes[result.exit_code] = codes.get(result.exit_code, 0) + 1
     return ", ".join(f"{count} with exit code {code}" for code, count in sorted(codes.items()))
+
+
+@row("I4", "readers of tables at random: csv, NumPy, polars and pyarrow give one table or one error", "all",
+     short=300, long=30_000)  # fmt: skip
+def readers_of_tables(size: int, folder: Path) -> str:
+    engines = ["csv", "numpy", *(name for name in ("polars", "pyarrow") if importlib.util.find_spec(name))]
+    found = {"refused": 0, "read": 0}
+    with mock.patch.object(xmlp.data.blocks, "_SHORT", 0):
+        for data in itertools.islice(tables(np.random.default_rng(4)), size):
+            first, *others = (_contents(data, engine) for engine in engines)
+            assert all(other == first for other in others), (data, first, others)
+            found["refused" if isinstance(first, str) else "read"] += 1
+    assert min(found.values()) > size // 100, found
+    return ", ".join(f"{count} {what}" for what, count in found.items()) + f" by {', '.join(engines)}"
+
+
+def _contents(data: bytes, engine: str) -> object:
+    try:
+        table = read_csv(io.BytesIO(data), max_field=1000, engine=engine)
+    except DataError as error:
+        return str(error)
+    numbers = {name: table.numbers(name).tobytes() for name in table.columns}
+    return dict(table.columns), table.lines, numbers, {name: repr(table.cells(name)) for name in table.columns}

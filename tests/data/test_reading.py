@@ -1,11 +1,15 @@
 """All readers of CSV give the same table: what csv.writer wrote, or the same error."""
 
+import bz2
+import copy
 import csv
 import gzip
 import importlib.util
 import io
 import itertools
+import lzma
 import math
+import pickle
 import subprocess
 import sys
 from unittest import mock
@@ -339,6 +343,48 @@ def test_an_encoding_can_be_named():
     for encoding in ("nope", "rot13", "base64", "zip", "", "\0"):
         with pytest.raises(ValueError, match="expected an encoding of text such as 'utf-8' or 'cp1252'"):
             read_csv(io.BytesIO(data), encoding=encoding)
+
+
+def test_a_mark_of_another_encoding_is_no_part_of_a_named_one():
+    assert list(read_csv(io.BytesIO("\ufeffa,b\n1,2\n".encode()), encoding="utf-8").columns) == ["a", "b"]
+    with pytest.raises(DataError, match="line 1: expected UTF-8, this looks like UTF-16"):
+        read_csv(io.BytesIO("a,b\n1,2\n".encode("utf-16")), encoding="utf-8")
+    with pytest.raises(DataError, match="line 2: not text in ascii"):
+        read_csv(io.BytesIO("a,b\n1,é\n".encode()), encoding="ascii")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"PK\x03\x04\x14\0", "a zip archive or a spreadsheet; save the table as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1", "a spreadsheet; save the table as CSV"),
+        (b"PAR1\x15", "a Parquet file; write the table as CSV"),
+        (lzma.compress(b"a,b\n1,2\n"), "a file packed with xz; unpack it first"),
+        (bz2.compress(b"a,b\n1,2\n"), "a file packed with bzip2; unpack it first"),
+    ],
+)
+def test_other_kinds_of_files_are_named(data, words):
+    with pytest.raises(DataError, match=f"^t.csv: expected a CSV file, plain or packed with gzip, got {words}"):
+        read_csv(io.BytesIO(data), name="t.csv")
+
+
+@pytest.mark.parametrize("name", ["PAR1", "BZh", "PK", "II", "%PDF"])
+def test_a_name_like_the_start_of_such_a_file_is_a_name(name):
+    assert list(read_csv(io.BytesIO(f"{name},b\n1,2\n".encode())).columns) == [name, "b"]
+
+
+@pytest.mark.parametrize("source", [b"a,b\n1,2\n", ["a,b", "1,2"], None, 3])
+def test_what_is_neither_a_path_nor_a_stream_is_refused(source):
+    with pytest.raises(TypeError, match="expected a path or an open stream, got "):
+        read_csv(source)
+
+
+def test_a_table_can_be_copied_and_sent_to_another_process(engine):
+    table = read_csv(io.BytesIO(b"a,b\n1,x\n2,y\n"), engine=engine)
+    for copied in (copy.deepcopy(table), pickle.loads(pickle.dumps(table.take([0, 1])))):
+        assert dict(copied.columns) == {"a": ["1", "2"], "b": ["x", "y"]}
+        assert copied.floats("a").tolist() == [1.0, 2.0]
+        assert copied.lines == [2, 3]
 
 
 def test_a_missing_library_is_done_without(monkeypatch):

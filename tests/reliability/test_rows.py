@@ -16,6 +16,7 @@ from reliability.rows import ROWS
 
 import xmlp
 import xmlp.files
+from xmlp.data import csvfile
 from xmlp.errors import DataError
 
 
@@ -226,6 +227,11 @@ def test_an_error_that_is_not_declared_is_seen(planted, tmp_path, id, name, erro
 
     with planted(fuzzing, name, fail), pytest.raises((AssertionError, type(error))):
         ROWS[id].run(100, tmp_path)
+
+
+def test_a_reader_that_loses_rows_is_seen(planted, tmp_path):
+    with planted(csvfile, "regular_block", lambda piece, *rest: (None, len(piece))):
+        broken("I4", tmp_path)
 
 
 def test_a_command_that_raises_is_seen(planted, tmp_path):

@@ -69,6 +69,8 @@ def read_csv(
 
     Raises
     ------
+    TypeError
+        `source` is neither a path nor a stream.
     ValueError
         `separator`, `encoding` or `engine` is none.
     DataError
@@ -90,6 +92,8 @@ def read_csv(
         check_separator(separator)
     if engine is not None and engine not in ENGINES:
         raise ValueError(unknown("engine", engine, ENGINES))
+    if not isinstance(source, str | os.PathLike) and not hasattr(source, "read"):
+        raise TypeError(f"expected a path or an open stream, got {type(source).__name__}.")
     if name is None:
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "<stream>")
     # The limit belongs to the process, and its default is too low. It is only ever raised, for threads' sake.

@@ -78,17 +78,14 @@ class ExactReader:
     def _lines(self) -> Iterator[str]:
         number = self._line
         for piece in self._pieces:
-            self._pending += len(piece)
-            if self._pending > textfile.MAX_ROW:
-                raise failure(
-                    self._name,
-                    f"a row is longer than {textfile.MAX_ROW} characters; is this a CSV file?",
-                    self._line,
-                )
             text = piece.decode("utf-8", "surrogateescape")
             sound = "\0" not in text and _is_utf8(piece)
             self._text = io.StringIO(text, newline="")
             for line in self._text if sound else check_lines(self._text, self._name, number):
+                self._pending += len(line)
+                if self._pending > textfile.MAX_ROW:
+                    problem = f"a row is longer than {textfile.MAX_ROW} characters; is this a CSV file?"
+                    raise failure(self._name, problem, self._line)
                 self._last = line
                 yield line
             number += count_lines(piece)
@@ -255,8 +252,8 @@ def _quoted_block(piece: bytes, width: int, mark: bytes, max_field: int, line: i
 class _Polars:
     """Rows that polars holds. Columns of numbers are held as such; their text is read again if it is needed."""
 
-    def __init__(self, frame: Any, lines: Lines, text: Callable[[int], Any]) -> None:
-        self._frame, self.lines, self._text = frame, lines, text
+    def __init__(self, frame: Any, lines: Lines, piece: bytes, mark: bytes) -> None:
+        self._frame, self.lines, self._piece, self._mark = frame, lines, piece, mark
 
     def strings(self, column: int) -> Strings:
         """All cells."""
@@ -293,7 +290,9 @@ class _Polars:
         import polars
 
         series = self._frame.to_series(column)
-        return series if series.dtype == polars.String else self._text(column)
+        if series.dtype == polars.String:
+            return series
+        return _read_polars(self._piece, self._frame.width, self._mark, frozenset(), [column]).to_series()
 
 
 def _polars(piece: bytes, width: int, mark: bytes, max_field: int, lines: Lines) -> Block | None:
@@ -302,27 +301,31 @@ def _polars(piece: bytes, width: int, mark: bytes, max_field: int, lines: Lines)
 
     if np.count_nonzero(np.frombuffer(piece, np.uint8) == mark[0]) != len(lines) * (width - 1):
         return None
-    empty = "empty_string_is_null" if int(polars.__version__.split(".")[0]) > 1 else "missing_utf8_is_empty_string"
-    options: dict[str, Any] = {
-        "has_header": False,
-        "separator": mark.decode(),
-        "quote_char": None,
-        empty: empty[0] == "m",
-    }
-
-    def read(numeric: frozenset[int], columns: list[int] | None = None) -> Any:
-        schema = {str(i): polars.Float64 if i in numeric else polars.String for i in range(width)}
-        return polars.read_csv(io.BytesIO(piece), schema=schema, columns=columns, **options)
-
     for numeric in (_numeric(piece, mark), frozenset[int]()):
         try:
-            frame = read(numeric)
+            frame = _read_polars(piece, width, mark, numeric)
         except polars.exceptions.PolarsError:
             continue
-        if frame.shape != (len(lines), width):
-            return None
-        return _Polars(frame, lines, lambda column: read(frozenset(), [column]).to_series())
+        return _Polars(frame, lines, piece, mark) if frame.shape == (len(lines), width) else None
     return None
+
+
+def _read_polars(
+    piece: bytes, width: int, mark: bytes, numeric: frozenset[int], columns: list[int] | None = None
+) -> Any:
+    import polars
+
+    empty = "empty_string_is_null" if int(polars.__version__.split(".")[0]) > 1 else "missing_utf8_is_empty_string"
+    options: dict[str, Any] = {empty: empty.startswith("missing")}
+    return polars.read_csv(
+        io.BytesIO(piece),
+        has_header=False,
+        schema={str(i): polars.Float64 if i in numeric else polars.String for i in range(width)},
+        columns=columns,
+        separator=mark.decode(),
+        quote_char=None,
+        **options,
+    )
 
 
 def _numeric(piece: bytes, mark: bytes) -> frozenset[int]:

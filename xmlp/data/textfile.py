@@ -22,6 +22,14 @@ _MARKS = {  # UTF-32 first, for its mark begins as that of UTF-16 does
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+_OTHERS = {  # as files of other kinds begin, with bytes that no header has
+    b"PK\x03\x04": "a zip archive or a spreadsheet; save the table as CSV",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet; save the table as CSV",
+    b"PAR1\x15": "a Parquet file; write the table as CSV",
+    b"\xfd7zX": "a file packed with xz; unpack it first",
+    b"BZh91AY": "a file packed with bzip2; unpack it first",
+    b"\x28\xb5\x2f\xfd": "a file packed with Zstandard; unpack it first",
+}
 
 
 def failure(name: str, message: str, line: int | None = None, column: str | None = None) -> DataError:
@@ -82,16 +90,19 @@ class Pieces:
         """Give a function that reads about so many bytes of UTF-8, and none at the end only."""
         if isinstance(stream.read(0), str):
             return _Lines(stream, self._name).read
-        head = _read(stream, 4)
+        head = _read(stream, 8)
         if head[:2] == b"\x1f\x8b":
             stream, head = _Unpacked(_Headed(head, stream), self._name), b""
-            head = _read(stream, 4)
+            head = _read(stream, 8)
+        for magic, form in _OTHERS.items():
+            if head.startswith(magic):
+                raise failure(self._name, f"expected a CSV file, plain or packed with gzip, got {form}")
         mark = next((mark for mark in _MARKS if head.startswith(mark)), b"")
         if self._given is None and mark:
             self.encoding = _MARKS[mark]
-        plain = codecs.lookup(self.encoding).name in ("utf-8", "ascii")
-        skipped = len(mark) if plain or self._given is None else 0
-        headed = _Headed(head[skipped:], stream)
+        plain = codecs.lookup(self.encoding).name == "utf-8"
+        marked = mark and (self._given is None or (plain and mark == codecs.BOM_UTF8))
+        headed = _Headed(head[len(mark) :] if marked else head, stream)
         return headed.read if plain else _Decoded(headed, self.encoding, self._name).read
 
     def _cut(self, read: Callable[[int], bytes]) -> Iterator[bytes]:
