@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,12 @@ def require(library: str) -> None:
 
 
 HERE = [m for m in MODES if m.library != "cupy" or m.library in MANDATORY or missing(m.library) is None]
+
+
+@pytest.fixture(autouse=True)
+def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test begins in an empty folder, whatever lies where the tests were started."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(params=HERE, ids=str)

@@ -19,8 +19,7 @@ def run(page):
     return names
 
 
-def test_the_readme_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_readme_runs(tmp_path, capsys):
     pytest.importorskip("sklearn")
     assert len(blocks_of("README.md")) == 6
     names = run("README.md")

@@ -23,9 +23,9 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, which is the current one."""
-    monkeypatch.chdir(tmp_path)
+def here(tmp_path: Path) -> Path:
+    """The current folder, which is empty when a test begins."""
+    assert Path.cwd().samefile(tmp_path)
     return tmp_path
 
 

@@ -224,15 +224,15 @@ def test_other_encodings_get_other_letters(shelf, here):
 
 @pytest.fixture
 def terminal(start):
-    """Run the command on a terminal of 80 columns, with a Ctrl-C when `stop` is seen: exit code, and what was drawn."""
+    """Run the command on a terminal, with a Ctrl-C when `stop` is seen: exit code, and what was drawn."""
     import fcntl
     import pty
     import struct
     import termios
 
-    def shown(*args, stop=None):
+    def shown(*args, stop=None, columns=80):
         mine, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         places = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
         process = start(*args, **places, text=False, start_new_session=True, env=environment(TERM="xterm-256color"))
         os.close(theirs)
@@ -271,6 +271,18 @@ def test_a_terminal_shows_a_bar_and_gets_its_cursor_back(here, terminal):
     ):
         assert part in plain, part
     assert max(map(len, plain.splitlines())) == 80  # the bar takes what there is
+
+
+@posix
+@pytest.mark.parametrize(("columns", "parts"), [(30, ()), (40, ("━",)), (120, ("━", "samples/s", "█"))])
+def test_a_terminal_of_any_width_shows_the_epoch_on_one_line(here, terminal, columns, parts):
+    _, drawn = terminal("train", "--epochs", 12, columns=columns)
+    view = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn).split("best epoch")[0]
+    lines = [line for line in view.splitlines() if line.startswith("epoch")]
+    assert any(re.match(r"epoch 12/12\b.*\d:\d\d:\d\d$", line.strip()) for line in lines)
+    assert max(map(len, lines)) <= columns
+    assert all(part in view for part in parts)
+    assert all(any(line.startswith(word) for line in view.splitlines()) for word in ("loss ", "validation accuracy "))
 
 
 @posix

@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from cli.command import houses, run, table
+from cli.command import houses, read_csv, run, table
 
 import xmlp
 from xmlp.cli.progress import Quiet
@@ -245,3 +245,47 @@ def test_settings_have_the_names_of_options_in_messages(here):
 def test_nothing_but_public_names_is_listed():
     listed = {name for name in dir(xmlp) if not name.startswith("__")}
     assert listed == set(xmlp.__all__)
+
+
+def test_a_target_far_from_0_for_its_spread_is_told_of(here):
+    columns = {"a": list(range(60)), "y": [1e8 + i % 30 for i in range(60)]}
+    path = table(here / "a.csv", columns)
+    told = run("train", path, "--target", "y", "--epochs", 1, "--quiet").stderr
+    assert re.fullmatch(
+        r"note: y varies by 8\.\d+ around 1000000\d\d\S*, where float32 has steps of 8: .*float64.*\n", told
+    )
+    again = ["--epochs", 1, "--quiet", "--force", "--dtype", "float64"]
+    assert run("train", path, "--target", "y", *again).stderr == ""
+
+
+# --- predictions ------------------------------------------------------------------------------------------------------
+
+
+def test_predict_keeps_columns_in_front(here):
+    columns = {"id, old": [f"A-{i}" for i in range(40)], "key": [str(i % 3) for i in range(40)], **noise(40)}
+    path = table(here / "a.csv", {n: c for n, c in columns.items() if n not in ("id, old", "key")})
+    run("train", path, "--target", "y", "--epochs", 1, "--quiet")
+    table(here / "b.csv", columns)
+    plain = read_csv(run("predict", "model.safetensors", "b.csv").stdout)
+    for keep in (["--keep", "id, old", "--keep", "key"], ["--keep", "id, old", "--keep", " key ,y"]):
+        kept = read_csv(run("predict", "model.safetensors", "b.csv", *keep).stdout)
+        assert [*kept][:2] == ["id, old", "key"]
+        assert (kept["id, old"], kept["key"]) == (columns["id, old"], columns["key"])
+        assert kept["prediction"] == plain["prediction"]
+    assert "unknown column 'kee'. Did you mean 'key'?" in run(
+        "predict", "model.safetensors", "b.csv", "--keep", "kee", code=2
+    ).stderr  # fmt: skip
+    table(here / "c.csv", {**columns, "prediction": columns["key"]})
+    told = run("predict", "model.safetensors", "c.csv", "--keep", "prediction", code=2).stderr
+    assert "the predictions have a column of this name" in told
+
+
+def test_predictions_are_plain_numbers(here):
+    columns = {"a": list(range(60)), "y": [3e8 * i + 1 for i in range(60)]}
+    path = table(here / "a.csv", columns)
+    run("train", path, "--target", "y", "--epochs", 1, "--quiet")
+    predicted = read_csv(run("predict", "model.safetensors", path).stdout)["prediction"]
+    network = xmlp.load("model.safetensors")
+    values = network.predict(np.arange(60.0)[:, None])[:, 0]
+    assert not any("e" in text for text in predicted)
+    assert [np.float32(text) for text in predicted] == values.tolist()

@@ -9,12 +9,14 @@ import numpy as np
 
 from xmlp import data
 from xmlp.cli import model
+from xmlp.cli.text import shown
 from xmlp.data import Column, Table, TableSchema, mean_and_scale
 from xmlp.data.batches import split_rows
 from xmlp.network import Network
 
 _BLOCK = 8192  # rows of a table that become numbers at a time
 _MAX_TOLD = 5  # classes whose rows are told one by one
+_LEAST_STEPS = 2**10  # of the numbers that predictions can be, in a deviation of the target
 _RESOLUTION = 2**16  # different values between the smallest and the largest of a column that features must keep
 
 
@@ -146,7 +148,19 @@ def table(
     assert rows is not None
     if not schema.classes and (rows.y == rows.y[0]).all():
         raise whole.error(f"all targets to train on are {rows.y[0]:g}: there is nothing to learn", column=target)
-    return Job(whole.name, schema, rows, kept)
+    job = Job(whole.name, schema, rows, kept)
+    _warn_of_coarse_targets(job, dtype)
+    return job
+
+
+def _warn_of_coarse_targets(job: Job, dtype: str) -> None:
+    """Say that predictions in the target's unit are rounded to steps that its variation hardly has."""
+    mean, scale = job._scaling
+    step = float(np.spacing(np.asarray(abs(mean), dtype)))
+    if not job.schema.classes and step > scale / _LEAST_STEPS:
+        told = f"{job.schema.target} varies by {scale:.3g} around {mean:.10g}, where {dtype} has steps of {step:.3g}"
+        hint = ": --dtype float64 has finer ones" if dtype == "float32" else ""
+        click.echo(f"note: {shown(told)}{hint}", err=True)
 
 
 def _rows(schema: TableSchema, whole: Table, part: Any, dtype: str) -> Rows:

@@ -2,12 +2,17 @@
 
 import io
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import click
+import numpy as np
 
 from xmlp import files
 from xmlp.cli import model, options, paths
-from xmlp.data import write_predictions
+from xmlp.data import Table, TableSchema, write_predictions
+from xmlp.errors import unknown
+from xmlp.network import Network
 
 
 @click.command(
@@ -19,12 +24,14 @@ from xmlp.data import write_predictions
 @click.argument("path", metavar="MODEL")
 @click.argument("csv", metavar="[CSV]", required=False)
 @click.option("-o", "--output", metavar="FILE", help="Write to this file, whole or not at all, instead of stdout.")
+@click.option("--keep", metavar="NAME,...", multiple=True, help="Columns of the file to write before the predictions.")
 @options.backend
-def command(path: str, csv: str | None, output: str | None, backend: str) -> None:
+def command(path: str, csv: str | None, output: str | None, keep: tuple[str, ...], backend: str) -> None:
     """Predict for the rows of a CSV file, or of standard input.
 
     Columns are found by name, in any order; others are ignored, the target may be absent. For classes the result has
-    the columns `prediction` and `p_CLASS` with the probabilities, for numbers `prediction` in the target's unit.
+    the columns `prediction` and `p_CLASS` with the probabilities, for numbers `prediction` in the target's unit; before
+    them stand those that --keep names, such as an identifier.
     """
     network, schema = model.load(path, backend)
     if csv is None and sys.stdin is not None and sys.stdin.isatty():
@@ -32,13 +39,11 @@ def command(path: str, csv: str | None, output: str | None, backend: str) -> Non
     target = None if output is None else paths.writable(output, path, csv)
     table = model.read(csv or "-")
     x = model.features(schema, table, network.dtype)
-    if schema.task == "regression":
-        columns = {"prediction": network.predict(x, model.BATCH)[:, 0]}
-    else:
-        p = network.predict_proba(x, model.BATCH)
-        labels = network.predict_label(x, batch_size=model.BATCH)
-        columns = {"prediction": [schema.classes[label] for label in labels]}
-        columns |= {f"p_{name}": p[:, k] for k, name in enumerate(schema.classes)}
+    columns = _kept(table, keep)
+    made = _predicted(network, schema, x)
+    if twice := columns.keys() & made.keys():
+        raise click.UsageError(f"--keep {min(twice)}: the predictions have a column of this name")
+    columns |= made
     if target is not None:
         text = io.StringIO(newline="")
         write_predictions(text, columns)
@@ -47,3 +52,35 @@ def command(path: str, csv: str | None, output: str | None, backend: str) -> Non
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="")
     write_predictions(sys.stdout, columns)
+
+
+def _kept(table: Table, keep: tuple[str, ...]) -> dict[str, Any]:
+    """The columns that are asked for, by names with commas between them or of which a comma is a part."""
+    names = [name.strip() for given in keep for name in ([given] if given in table.columns else given.split(","))]
+    for name in names:
+        if name not in table.columns:
+            raise click.UsageError(f"--keep: {unknown('column', name, list(table.columns)[:50])}")
+    return {name: table.columns[name] for name in names}
+
+
+def _predicted(network: Network, schema: TableSchema, x: Any) -> dict[str, Any]:
+    """The columns of the result by name."""
+    if schema.task == "regression":
+        return {"prediction": _plain(network.predict(x, model.BATCH)[:, 0])}
+    p = network.predict_proba(x, model.BATCH)
+    labels = network.predict_label(x, batch_size=model.BATCH)
+    shares = {f"p_{name}": _plain(p[:, k]) for k, name in enumerate(schema.classes)}
+    return {"prediction": [schema.classes[label] for label in labels], **shares}
+
+
+def _plain(values: Iterable[Any]) -> list[str]:
+    """Numbers that read back as the same, without an exponent where that is not long.
+
+    >>> _plain(np.asarray([1e8, 0.00025, 3.0, 1e-30], dtype=np.float32))
+    ['100000000.0', '0.00025', '3.0', '1e-30']
+    """
+    short = (value == 0 or 1e-9 < abs(value) < 1e16 for value in values)
+    return [
+        np.format_float_positional(value, trim="0") if few else str(value)
+        for value, few in zip(values, short, strict=True)
+    ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _BARS = "▁▂▃▄▅▆▇█"
 _GAP = 2  # columns between the parts of the view
 _LEAST_BAR = 10
+_LEAST_CURVE = 5
 
 
 class Course(NamedTuple):
@@ -213,6 +214,6 @@ class View(Quiet):
         room = width - max(map(len, measured)) - 2 * _GAP - 8 - len("^C")
         numbers = Table.grid(padding=(0, _GAP))
         for word, column in measured.items():
-            curve = [Text(_curve(column, min(room, 40)), "cyan")] if room > 0 else []
+            curve = [Text(_curve(column, min(room, 40)), "cyan")] if room >= _LEAST_CURVE else []
             numbers.add_row(word, f"{column[-1]:#.4g}", *curve)
         return numbers

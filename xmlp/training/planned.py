@@ -1,6 +1,7 @@
 """The step as a plan: traced once for any number of rows, replayed by the backend on arrays in place."""
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -127,7 +128,17 @@ class PlannedRunner(Runner):
         except Exception as error:  # whatever a user's layer or loss may raise of a symbol; plainly it may work
             if self._required:
                 raise BackendError(f"planned=True: {error}") from error
+            self._tell(error)
             return None
+
+    def _tell(self, error: Exception) -> None:
+        """Keep the reason against a plan, and warn of the first one."""
+        if self.reason is None:
+            self.reason = (str(error) or type(error).__name__).rstrip(".")
+            warnings.warn(
+                f"training runs without a plan, which is slower: {self.reason}. With planned=False it does so silently",
+                stacklevel=2,
+            )
 
     def _program(self, plan: Plan, state: State, arrays: Sequence[Array], rows: int) -> Any:
         """The plan bound to these arrays. The sums are its own: they change with every epoch."""
@@ -206,4 +217,8 @@ def runner(step: Step, planned: bool | None = None) -> Runner:
     reason = step.network.backend.reason_against_plans()
     if planned and reason is not None:
         raise BackendError(f"planned=True: {reason}")
-    return Runner(step) if planned is False or reason is not None else PlannedRunner(step, bool(planned))
+    if planned is not False and reason is None:
+        return PlannedRunner(step, bool(planned))
+    plain = Runner(step)
+    plain.reason = reason or "planned=False"
+    return plain

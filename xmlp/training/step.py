@@ -169,6 +169,7 @@ class Runner:
     """Repeats a step: one call of the function for each, in the form in which the backend runs it best."""
 
     chunk = 1  # steps that are best run together
+    reason: str | None = None  # why steps do not run as a plan, if they do not
 
     def __init__(self, step: Step):
         self.step = step

@@ -212,6 +212,11 @@ class Trainer:
         return rate(self.optimizer.lr, step) * self.lr_scale
 
     @property
+    def plan_reason(self) -> str | None:
+        """Why the steps so far did not run as a plan; None if they did."""
+        return self._runner.reason
+
+    @property
     def moment(self) -> tuple[int, int, int]:
         """Where training stands: steps, epochs, and steps within the epoch under way."""
         return self.steps, self.epoch, self.position
