@@ -1,6 +1,8 @@
 """Every module that registers rows, in the order of the table."""
 
-from reliability import mutants, files, malicious, guided, determinism, resources, concurrency, runs, fuzzing, tables, supply  # isort: skip # fmt: skip
+from reliability import (  # isort: skip
+    mutants, files, malicious, guided, determinism, resources, concurrency, runs, fuzzing, tables, supply,
+)  # fmt: skip
 from reliability.core import ROWS
 
 __all__ = [

@@ -76,6 +76,7 @@ class PlannedRunner(Runner):
         super().__init__(step)
         self._backend = step.network.backend
         self._required = required
+        self._refusals: list[str] = []  # why steps could not be planned
         self._plans = Plans(self._backend, shared=True)
         self._sizes: tuple[Plan | None, int, dict[str, float]] = (None, 0, {})  # of the latest plan and number of rows
         self._programs = Programs()
@@ -88,7 +89,9 @@ class PlannedRunner(Runner):
         rows = batch.size
         plan = self._plans.find(rows, batch, self._plan, state)
         if plan is None or not all(a is None or a.flags.c_contiguous for a in arrays):
-            return super().run(state, data, order, size, rates, first, seed)
+            after = super().run(state, data, order, size, rates, first, seed)
+            self._tell()
+            return after
         start = time.perf_counter()
         try:
             program = self._program(plan, state, arrays, rows)
@@ -128,13 +131,13 @@ class PlannedRunner(Runner):
         except Exception as error:  # whatever a user's layer or loss may raise of a symbol; plainly it may work
             if self._required:
                 raise BackendError(f"planned=True: {error}") from error
-            self._tell(error)
+            self._refusals.append((str(error) or type(error).__name__).rstrip("."))
             return None
 
-    def _tell(self, error: Exception) -> None:
-        """Keep the reason against a plan, and warn of the first one."""
-        if self.reason is None:
-            self.reason = (str(error) or type(error).__name__).rstrip(".")
+    def _tell(self) -> None:
+        """Warn of the first step that could not be planned, once it has run plainly: else its own error tells."""
+        if self.reason is None and self._refusals:
+            self.reason = self._refusals[0]
             warnings.warn(
                 f"training runs without a plan, which is slower: {self.reason}. With planned=False it does so silently",
                 stacklevel=2,
