@@ -180,7 +180,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             return
         old, steps, last = self._moved
         if self._trainer.steps == steps:
-            self._trainer.network.parameters[-1] = last
+            self._trainer.network.parameters[-1].update(last)
         else:
             move(self._trainer.network, self._units, old)
 

@@ -106,5 +106,5 @@ def move(network: Network, old: Units, new: Units) -> dict[str, Any]:
     shift = np.where(old.known, (old.mean - new.mean) / new.scale, 0.0)
     last = {name: network.backend.to_host(a).astype(np.float64) for name, a in network.parameters[-1].items()}
     if (factor != 1.0).any() or (shift != 0.0).any():
-        network.parameters[-1] = {"W": last["W"] * factor, "b": last["b"] * factor + shift}
+        network.parameters[-1].update(W=last["W"] * factor, b=last["b"] * factor + shift)
     return last
