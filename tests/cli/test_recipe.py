@@ -152,6 +152,18 @@ def test_the_best_epoch_survives_a_cut(here, monkeypatch, cut, more):
         assert np.array_equal(early.theta, whole.theta)
 
 
+@pytest.mark.parametrize(("before", "after"), [(0, 0.2), (0.2, 0), (0.2, 0.3)])
+def test_a_run_is_not_resumed_with_other_rows_to_validate_on(here, monkeypatch, before, after):
+    path = table(here / "a.csv", noise())
+    with monkeypatch.context() as patch:
+        stop = lambda report, trainer: signal.raise_signal(signal.SIGINT)  # noqa: E731
+        patch.setattr(Quiet, "on_epoch_end", stop, raising=False)
+        run("train", path, *OVERFIT, "--validation", before, "--quiet", code=130)
+    told = run("train", path, *OVERFIT, "--validation", after, "--resume", code=2).stderr
+    assert "had another --validation" in told
+    assert "callbacks" not in told
+
+
 def test_resume_without_a_run_says_that_a_new_one_begins(here):
     path = table(here / "a.csv", noise())
     told = run("train", path, "--target", "y", "--epochs", 1, "--resume").stderr
