@@ -362,8 +362,7 @@ def _announce(trainer: Trainer, job: jobs.Job, recipe: Recipe, report: Quiet) ->
     sizes = "-".join(map(str, (network.in_features, *recipe.hidden, network.out_features)))
     device = f"{network.backend.name} on {network.backend.device}, {network.dtype}"
     report.say(f"network {sizes}, {network.layout.size} parameters; {device}")
-    for line in job.decided:
-        report.say(shown(line))
+    report.say(shown(job.decided))
 
 
 def _keep_best(trainer: Trainer) -> int:
