@@ -197,7 +197,7 @@ def test_what_is_piped_has_no_escape_codes(here, start):
     process = start("train", "--epochs", 2)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
-    assert len(out.splitlines()) == 10
+    assert len(out.splitlines()) == 9
     assert "\x1b" not in out
     assert "\r" not in out
 

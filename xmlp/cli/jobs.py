@@ -63,8 +63,8 @@ class Job:
         return "accuracy" if self.schema.classes else "r2"
 
     @property
-    def decided(self) -> list[str]:
-        """What was taken for what: the task with its rows to train on, and the kinds of the columns."""
+    def decided(self) -> str:
+        """The task, and what there is to train on: rows of each class, or the range of the numbers."""
         schema, y = self.schema, self.train.y
         if schema.classes:
             counts = np.bincount(y, minlength=len(schema.classes)).tolist()
@@ -73,10 +73,7 @@ class Job:
             target = some if len(counts) > _MAX_TOLD else rows
         else:
             target = f"{y.min():g} to {y.max():g}"
-        words = [len(c.features) for c in schema.columns if c.categories is not None]
-        columns = [f"{len(schema.columns) - len(words)} of numbers"]
-        columns += [f"{len(words)} of categories with {sum(words)} values"] * bool(words)
-        return [f"{schema.task} of {schema.target}: {target}", f"columns: {', '.join(columns)}"]
+        return f"{schema.task} of {schema.target}: {target}"
 
     @cached_property
     def _scaling(self) -> tuple[float, float]:

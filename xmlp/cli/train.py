@@ -34,6 +34,7 @@ from xmlp.network import Network
 from xmlp.optimizers import OPTIMIZERS, Optimizer
 from xmlp.perceptron import NORMALIZATIONS, mlp
 from xmlp.training import Trainer
+from xmlp.training.checkpoints import Misfit
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -240,7 +241,13 @@ class Run:
         if self.force:
             self.forget()
         if self.saved:
-            trainer = Trainer.resume(self.folder, backend=backend, callbacks=listeners)
+            try:
+                trainer = Trainer.resume(self.folder, backend=backend, callbacks=listeners)
+            except Misfit:
+                raise click.UsageError(
+                    f"the run in {self.folder} had another --validation or another version of xmlp: use the same to "
+                    "resume it, or forget it by --force"
+                ) from None
             before = trainer.network.metadata.get("run")
             if not isinstance(before, dict) or before.keys() != course.keys():
                 raise click.UsageError(f"the checkpoints in {self.folder} are not those of a run of xmlp train")
@@ -355,8 +362,7 @@ def _announce(trainer: Trainer, job: jobs.Job, recipe: Recipe, report: Quiet) ->
     sizes = "-".join(map(str, (network.in_features, *recipe.hidden, network.out_features)))
     device = f"{network.backend.name} on {network.backend.device}, {network.dtype}"
     report.say(f"network {sizes}, {network.layout.size} parameters; {device}")
-    for line in job.decided:
-        report.say(shown(line))
+    report.say(shown(job.decided))
 
 
 def _keep_best(trainer: Trainer) -> int:

@@ -83,7 +83,8 @@ class Trainer:
         With `clip_norm`: whether a step whose gradient is not finite is left out and counted in history["skipped"], or
         ends training with `DivergenceError`.
     planned : bool, optional
-        Whether steps run as a plan: by default where that is possible (numpy and cupy).
+        Whether steps run as a plan: by default where that is possible (numpy and cupy). Where a part of a step makes
+        it impossible, a warning says so, and `plan_reason` why.
 
     Attributes
     ----------
