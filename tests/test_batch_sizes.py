@@ -1,6 +1,7 @@
 """Batches of many sizes: the results of each size alone, and plans, programs, kernels and files that do not add up."""
 
 import gc
+import sys
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +41,11 @@ def each_size_alone(monkeypatch):
     def alone(step, state, batch):
         return planned._traced(step, state, batch, batch.size)
 
-    def use():
+    def use(driver="native"):
         monkeypatch.setattr(planned, "trace", alone)
         monkeypatch.setattr(NumpyBackend, "serves_any_rows", lambda self: False)
-        native = pytest.importorskip("xmlp.backends.native")
-        monkeypatch.setattr(NumpyBackend, "program", lambda self, plan, arrays, rows=None: native.Program(plan, arrays))
+        made = pytest.importorskip(f"xmlp.backends.{driver}").Program
+        monkeypatch.setattr(NumpyBackend, "program", lambda self, plan, arrays, rows=None: made(plan, arrays))
 
     return use
 
@@ -69,6 +70,18 @@ def test_every_size_has_the_bits_that_it_has_alone(name, settings, weighted, dty
     mine, _ = stepped(NETWORKS[name], dtype=dtype, weighted=weighted, **SETTINGS[settings])
     each_size_alone()
     alone, _ = stepped(NETWORKS[name], dtype=dtype, weighted=weighted, **SETTINGS[settings])
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(mine, alone, strict=True))
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weights"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_size_has_its_bits_without_llvmlite(name, weighted, each_size_alone, monkeypatch):
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    mine, trainer = stepped(NETWORKS[name], weighted=weighted, **SETTINGS["penalties"])
+    assert {type(p).__module__ for p in trainer._runner._programs.values()} == {"xmlp.backends.replay"}
+    assert len({id(plan) for plan in trainer._runner._plans.values()}) <= 6
+    each_size_alone("replay")
+    alone, _ = stepped(NETWORKS[name], weighted=weighted, **SETTINGS["penalties"])
     assert all(a.tobytes() == b.tobytes() for a, b in zip(mine, alone, strict=True))
 
 
@@ -134,7 +147,8 @@ def test_kernels_do_not_depend_on_how_many_sizes_there_are(use, monkeypatch):
     )
     monkeypatch.setenv("XMLP_CACHE", "off")
     plan = planned.plan
-    monkeypatch.setattr(planned, "plan", lambda *a: traced.append(0) or plan(*a))
+    for module in (planned, xmlp.predicting):
+        monkeypatch.setattr(module, "plan", lambda *a: traced.append(0) or plan(*a))
     for n in (50, 1, FEATURES, 32, 33):
         used(n)
     made.clear()

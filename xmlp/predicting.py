@@ -123,8 +123,11 @@ class _Prediction:
         return True
 
     def _widen(self, rows: int) -> None:
-        """Have own arrays for as many rows."""
-        for name in ("x", "y") if rows > self.arrays["x"].shape[0] else ():
+        """Have own arrays for as many rows, and all that are copied."""
+        x = self.arrays["x"]
+        if rows <= x.shape[0]:
+            return
+        most = max(rows, _COPIED // max(x.shape[1] * x.dtype.itemsize, 1))
+        for name in ("x", "y"):
             old = self.arrays[name]
-            shape = (max(rows, 2 * old.shape[0]), old.shape[1])
-            self.bind(name, self._backend.xp.empty(shape, dtype=old.dtype))
+            self.bind(name, self._backend.xp.empty((most, old.shape[1]), dtype=old.dtype))

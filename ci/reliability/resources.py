@@ -43,6 +43,58 @@ def leaks(size: int, folder: Path) -> str:
     return f"{last / first:.4f} over {size} epochs and {20 * size} predictions"
 
 
+SIZES = """
+import json, os, sys, time
+import numpy as np, xmlp
+from xmlp.estimators import MLPClassifier
+count = int(sys.argv[1])
+rng = np.random.default_rng(0)
+x, sizes = rng.normal(size=(500, 20)).astype("f4"), [int(n) for n in rng.permutation(np.arange(5, 501))[:count]]
+y = (x[:, 0] + x[:, 1] > 0).astype(int)
+def fitting():
+    model = MLPClassifier((32,), random_state=0)
+    return lambda n: model.partial_fit(x[:n], y[:n], classes=[0, 1])
+def stepping():
+    trainer = xmlp.Trainer(xmlp.mlp([20, 32, 2]), loss="softmax_cross_entropy", optimizer="adam")
+    return lambda n: trainer.step(x[:n], y[:n])
+def predicting():
+    network = xmlp.mlp([20, 32, 2])
+    return lambda n: network.predict(x[:n])
+def used():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def seconds(use, sizes):
+    begin = time.perf_counter()
+    for n in sizes:
+        use(n)
+    return time.perf_counter() - begin
+found = {}
+for make in (fitting, stepping, predicting):
+    times = []
+    for _ in range(5):
+        one, many = make(), make()
+        one(50), many(50)
+        times.append((seconds(one, [int(np.mean(sizes))] * count), seconds(many, sizes)))
+    before, again = used(), make()
+    seconds(again, sizes)
+    one, many = (min(t) for t in zip(*times))
+    found[make.__name__] = many / one, (used() - before) / 1e6
+print(json.dumps([found, len(os.listdir(os.environ["XMLP_CACHE"]))]))
+"""
+
+
+@row("R11", "batches of many sizes, all new: time to that of one size, for as many calls; memory; files of code",
+     "<= 2; <= 10 MB; <= 30", short=60, long=400)  # fmt: skip
+def sizes(size: int, folder: Path) -> str:
+    found, files = json.loads(python(SIZES, size, env=environment(XMLP_CACHE=str(folder))).stdout)
+    assert files <= 30, f"{files} files"
+    for what, (ratio, grown) in found.items():
+        assert grown <= 10, f"{what}: {grown:.1f} MB"
+        assert size < 400 or ratio <= 2, f"{what}: {ratio:.2f} times the time"
+    shown = ", ".join(f"{what} {ratio:.2f} ({grown:+.1f} MB)" for what, (ratio, grown) in found.items())
+    return f"{size} sizes: {shown}; {files} files"
+
+
 SHORT_OF_MEMORY = """
 import json, resource, sys
 import numpy as np, xmlp

@@ -9,6 +9,7 @@ import numpy as np
 from xmlp.backends.base import Array, Backend, HostArray, Program
 from xmlp.errors import BackendError
 from xmlp.graph.plan import Plan
+from xmlp.graph.sizing import for_rows
 
 version = np.__version__
 
@@ -32,19 +33,20 @@ class NumpyBackend(Backend):
 
     def program(self, plan: Plan, arrays: Mapping[str, Array], rows: int | None = None) -> Program:
         """Machine code if llvmlite is here, else array operations."""
-        if self.serves_any_rows():
+        if _compiles():
             from xmlp.backends import native
 
             return native.Program(plan, arrays, rows)
         from xmlp.backends import replay
 
-        return replay.Program(plan, arrays)
+        return replay.Program(plan if rows is None else for_rows(plan, rows), arrays)
 
     def serves_any_rows(self) -> bool:
-        """Where llvmlite is."""
-        return importlib.util.find_spec("llvmlite") is not None
+        return True
 
     def rows_together(self, plan: Plan, shared: bool) -> int:
+        if not _compiles():
+            return 0
         from xmlp.backends import native
 
         return native.rows_together(plan, shared)
@@ -55,6 +57,10 @@ class NumpyBackend(Backend):
 
     def device_of(self, array: Array) -> str:
         return "cpu"
+
+
+def _compiles() -> bool:
+    return importlib.util.find_spec("llvmlite") is not None
 
 
 make = NumpyBackend

@@ -219,7 +219,7 @@ class Program:
             return
         self.rows = rows
         if rows > self._room:
-            self._reserve(min(max(rows, 2 * self._room), self.plan.together))
+            self._reserve(self.plan.together)  # at once: memory that is not touched costs nothing
         elif self._lanes:
             for name, distance in self._moved.items():
                 self._constants[self._uses(name)] += distance

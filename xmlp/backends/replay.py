@@ -180,9 +180,11 @@ class _Pass:
         return None if operand is None or base(a)[0] in self.inside else self.memory[operand]
 
     def _shape(self, operand: Operand) -> tuple[int, int]:
+        if operand.pattern in ("taken", "taken row"):  # of a table of any length
+            return matrix(self.program.arrays[operand.place.buffer].shape)
         rows, columns = self.kernel.rows, self.kernel.columns
         known = {"full": (rows, columns), "row": (1, columns), "column": (rows, 1), "one": (1, 1)}
-        return known.get(operand.pattern) or matrix(operand.node.shape)
+        return known[operand.pattern]
 
     def _late(self) -> set[TensorNode]:
         """What must not be stored at once: it lies where a later operation reads the old values."""

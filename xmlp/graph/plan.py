@@ -166,6 +166,7 @@ class Plan:
     rows: int | None = None
     layout: Layout = field(default_factory=Layout)
     validity: Validity | None = None
+    _sizes: dict[int, dict[str, float]] = field(default_factory=dict, repr=False, compare=False)  # the latest
     together: int = 0  # up to how many rows one program serves all numbers, see `Backend.rows_together`
 
     def serves(self, rows: int) -> bool:
@@ -178,9 +179,14 @@ class Plan:
 
     def sizes(self, rows: int) -> dict[str, float]:
         """The values of those scalars that follow from the number of rows."""
-        if self.validity is None:
-            return {}
-        return {name: value(rows) for name, value in self.validity.sizes.items() if name in self.scalars}
+        found = self._sizes.get(rows)
+        if found is None:
+            known = {} if self.validity is None else self.validity.sizes
+            found = {name: value(rows) for name, value in known.items() if name in self.scalars}
+            if len(self._sizes) >= 64:
+                self._sizes.clear()
+            self._sizes[rows] = found
+        return found
 
     @property
     def launches(self) -> int:

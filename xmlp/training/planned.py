@@ -78,7 +78,6 @@ class PlannedRunner(Runner):
         self._required = required
         self._refusals: list[str] = []  # why steps could not be planned
         self._plans = Plans(self._backend, shared=True)
-        self._sizes: tuple[Plan | None, int, dict[str, float]] = (None, 0, {})  # of the latest plan and number of rows
         self._programs = Programs()
 
     def run(
@@ -147,13 +146,14 @@ class PlannedRunner(Runner):
         """The plan bound to these arrays. The sums are its own: they change with every epoch."""
         names = self._names(state)
         mine = [a for n, a in zip(names, arrays, strict=True) if n in ("theta", "stats") or n[:5] == "slot."]
-        key = (id(plan), None if rows <= plan.together else rows, *map(self._backend.address, mine))
+        together = rows <= plan.together
+        key = (id(plan), None if together else rows, *map(self._backend.address, mine))
         if key not in self._programs:
             own = {n: self._backend.copy(a) if n.startswith("sum.") else a for n, a in zip(names, arrays, strict=True)}
             given = {n: a for n, a in own.items() if a is not None}
             self._programs.add(key, self._backend.program(plan, given, rows if plan.serves(rows) else None))
         program = self._programs[key]
-        if rows <= plan.together:
+        if together and rows != program.rows:
             program.resize(rows)
         given = dict(zip(names, arrays, strict=True))
         for name in _DATA:
@@ -177,9 +177,7 @@ class PlannedRunner(Runner):
         steps = len(rates)
         table = np.empty((steps, len(plan.scalars)))
         columns = {name: table[:, i] for i, name in enumerate(plan.scalars)}
-        if self._sizes[0] is not plan or self._sizes[1] != rows:
-            self._sizes = plan, rows, plan.sizes(rows)
-        for name, value in self._sizes[2].items():
+        for name, value in plan.sizes(rows).items():
             columns[name][:] = value
         for name, values in self._scalar_columns(np.asarray(rates), np.arange(first + 1.0, first + steps + 1.0)):
             if name in columns:
