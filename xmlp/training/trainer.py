@@ -309,6 +309,10 @@ class Trainer:
         if not self._busy.acquire(blocking=False):
             raise RuntimeError("this trainer is in a fit already: wait for it to end, or use a second trainer")
 
+    def _check_free(self) -> None:
+        self._acquire()
+        self._busy.release()
+
     @np.errstate(all="ignore")  # what is not finite is found and told of
     def _advance(self, chunk: Chunk, sums: tuple[Array, ...]) -> tuple[Array, ...]:
         """Make the steps of a chunk. Returns the epoch's sums with theirs added."""
