@@ -218,6 +218,8 @@ def test_settings_of_fit_of_the_wrong_kind(name: str) -> None:
 def test_a_keyword_of_fit_that_is_none_is_refused() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
         xmlp.mlp([3, 4, 1]).fit(X, REALS, epoch=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bakend'"):
+        xmlp.Trainer.resume("checkpoint", bakend="numpy")  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="planned must be True or False"):
         trainer(planned="no")
     with pytest.raises(ValueError, match="clip_norm must be"):

@@ -172,11 +172,14 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             if isinstance(error, KeyboardInterrupt) and trained:
                 self.__dict__.update(self._fitted())
             else:
-                self._revert()
+                if self.__dict__.get("_moved") is not before.get("_moved"):
+                    self._revert()
                 kept = {} if fresh else {n: v for n, v in self.__dict__.items() if n in ("_used", "_rate")}
                 self.__dict__.clear()
                 self.__dict__.update(before | kept)
             raise
+        finally:
+            self.__dict__.pop("_moved", None)
         self.__dict__.update(self._fitted())
 
     def _train(self, X: Any, y: Any, sample_weight: Any, validation: Any, *, fresh: bool, partial: bool) -> None:
@@ -201,6 +204,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         if fresh:
             self._begin(x)
         else:
+            if "_trainer" in self.__dict__:
+                self._trainer._check_free()  # before anything of it is changed
             self._go_on(x.shape[0], partial)
         trainer = self._trainer
         trainer._part = partial

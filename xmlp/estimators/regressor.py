@@ -176,7 +176,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         self._moved = old, self._trainer.steps, move(self._trainer.network, old, self._units)
 
     def _revert(self) -> None:
-        if "_moved" not in self.__dict__ or self._units is None:
+        if self._units is None:
             return
         old, steps, last = self._moved
         if self._trainer.steps == steps:
@@ -188,7 +188,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return targets if self._units is None else (targets - self._units.mean) / self._units.scale
 
     def _fitted(self) -> dict[str, Any]:
-        self.__dict__.pop("_moved", None)
         return {**super()._fitted(), "_of_network": self._units}
 
     def _finished(self, network: Network) -> Network:

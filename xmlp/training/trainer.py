@@ -5,7 +5,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xmlp import initializers, losses, metrics, optimizers
-from xmlp.backends import seeds
+from xmlp.backends import Backend, seeds
 from xmlp.callbacks import callbacks_of
 from xmlp.data.batches import split_rows
 from xmlp.errors import CheckpointError, unknown
@@ -257,7 +257,11 @@ class Trainer:
         checkpoints.save(self, path)
 
     @classmethod
-    def resume(cls, path: str | os.PathLike[str], **kw: Any) -> "Trainer":
+    def resume(
+        cls, path: str | os.PathLike[str], *, backend: str | Backend = "numpy", callbacks: Sequence[Any] = (),
+        loss: Any = None, optimizer: Any = None, metrics: Sequence[Any] | None = None,
+        custom: Mapping[str, Any] | None = None, planned: bool | None = None,
+    ) -> "Trainer":  # fmt: skip
         """The trainer that `save` wrote: `fit(x, y)` without `epochs` then finishes the run, as if it had not been cut.
 
         On the same backend, machine and number of threads the finished run is the uninterrupted one bit for bit.
@@ -299,7 +303,10 @@ class Trainer:
         """
         from xmlp.training import checkpoints
 
-        return checkpoints.resume(path, **kw)
+        return checkpoints.resume(
+            path, backend=backend, callbacks=callbacks, loss=loss, optimizer=optimizer, metrics=metrics, custom=custom,
+            planned=planned,
+        )  # fmt: skip
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
@@ -335,6 +342,10 @@ class Trainer:
                 "this trainer, or another of its network, is in a fit already: wait for it to end, or train a copy of "
                 "the network, copy.deepcopy(network)"
             )
+
+    def _check_free(self) -> None:
+        self._acquire()
+        self._busy.release()
 
     @np.errstate(all="ignore")  # what is not finite is found and told of
     def _advance(self, chunk: Chunk, sums: tuple[Array, ...]) -> tuple[Array, ...]:
