@@ -241,7 +241,8 @@ def _over(axis: int, x: Array) -> tuple[Array, Array]:
 
 
 def _batch_norm(layer: Any, p: Any, s: Any, x: Array, at: Place) -> Array:
-    return _normalized(x, *(_over(-2, x) if at.training else (s["mean"], s["var"])), layer, p)
+    of_batch = at.training and x.shape[-2] > 1  # one row has no variance
+    return _normalized(x, *(_over(-2, x) if of_batch else (s["mean"], s["var"])), layer, p)
 
 
 def parts(named: Mapping[str, Array], count: int) -> list[dict[str, Array]]:

@@ -142,7 +142,10 @@ class Backend(ABC):
             )
         kind = str(array.dtype).rpartition(".")[2]
         if kind != self.dtype and not kind.startswith(("int", "uint", "bool")):
-            raise TypeError(f"{what} is {kind}, the network {self.dtype}. Convert it: xp.astype(x, xp.{self.dtype}).")
+            remedy = f"Convert it: xp.astype(x, xp.{self.dtype})."
+            if kind.startswith("complex"):
+                remedy = "Pass the real and imaginary parts as columns."
+            raise TypeError(f"{what} is {kind}, the network {self.dtype}. {remedy}")
 
     # --- drivers ------------------------------------------------------------------------------------------------------
 

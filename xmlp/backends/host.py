@@ -45,7 +45,7 @@ def host_array(value: Any, what: str, *, gaps: bool = False) -> HostArray:
     if array.dtype.kind in "mM":
         raise _dates(what, str(array.dtype))
     if array.dtype.kind == "c":
-        raise _complex(what, array.dtype)
+        raise TypeError(f"{what} holds complex numbers ({array.dtype}); pass the real and imaginary parts as columns")
     if array.dtype.isbuiltin == 2:  # registered by another package, as bfloat16
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
@@ -108,24 +108,18 @@ def resolved(array: Any, what: str) -> Any:
     Raises
     ------
     TypeError
-        For sparse and for complex arrays.
+        For sparse arrays.
     """
     refuse_look_alikes(array, what)
     if getattr(array, "requires_grad", False):
         array = array.detach()  # results never require gradients
     for pending in ("resolve_conj", "resolve_neg"):
         array = getattr(array, pending)() if hasattr(array, pending) else array
-    if "complex" in str(array.dtype):
-        raise _complex(what, array.dtype)
     return array
 
 
 def _dates(what: str, found: str) -> TypeError:
     return TypeError(f"{what} holds dates or times ({found}); convert them to numbers first")
-
-
-def _complex(what: str, dtype: Any) -> TypeError:
-    return TypeError(f"{what} holds complex numbers ({dtype}); pass the real and imaginary parts as columns")
 
 
 def _array(value: Any, what: str) -> HostArray:
