@@ -103,9 +103,7 @@ def in_terms_of_output(output: Node, derivative: Node, variable: Node) -> Node:
     if fit is None:
         return derivative
     c0, c1, c2 = fit
-    if c0 and c1 and not c2:  # as of expm1: near its limit -c0 / c1 an output does not hold the digits of its derivative
-        c0 and c1 and not c2
-    ):  # as of expm1: where f is near -c0 / c1 the derivative is small and its digits lie beyond f's
+    if c0 and c1 and not c2:  # as of expm1: near its limit -c0 / c1 an output does not hold its derivative's digits
         return derivative
     if any(abs(c0 + c1 * f + c2 * f * f - d) > 1e-13 * max(1.0, abs(d)) for f, d in samples):
         return derivative
