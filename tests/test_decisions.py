@@ -199,21 +199,6 @@ def wavy(xp, x, *, width=1.0):
     return x + width * xp.tanh(x) ** 2
 
 
-def test_pickles_of_formulas() -> None:
-    for formula in (wavy, wavy.bind(width=2.0), xmlp.activations.relu, xmlp.activations.leaky_relu.bind(alpha=0.3)):
-        assert pickle.loads(pickle.dumps(formula)) == formula
-    assert pickle.loads(pickle.dumps(wavy)) is wavy
-    assert pickle.loads(pickle.dumps(softmax)) is softmax
-
-    @xmlp.elementwise
-    def hidden(xp, x):
-        return x
-
-    for formula in (hidden, wavy.derivative):
-        with pytest.raises(TypeError, match=r"cannot be pickled.*outside of functions"):
-            pickle.dumps(formula)
-
-
 def test_a_pickled_network_trains_on(mode: Mode) -> None:
     network = xmlp.mlp([3, 6, 3], wavy.bind(width=0.5), "softmax", dropout=0.2, normalization="batch",
                        backend=mode.backend(), seed=3)  # fmt: skip

@@ -73,8 +73,8 @@ def cold(kind: str, driver: str, threads: int, model: Path, cache: Path) -> list
     return found
 
 
-@row("R5", "eight threads that make the first call of a process (predict, fit, cross_val_score and bagging over "
-     "threads, with compiled code and without): no crash, and equal to one thread to the bit", "all processes",
+@row("R5", "eight threads that make the first call of a process (predict, fit, cross_val_score, bagging over threads, "
+     "with compiled code and without): no crash, and equal to one thread to the bit", "all processes",
      short=16, long=500)  # fmt: skip
 def cold_processes(size: int, folder: Path) -> str:
     model = folder / "model.safetensors"
