@@ -31,7 +31,7 @@ def command(path: str, csv: str | None, output: str | None, backend: str) -> Non
         raise click.UsageError("give a CSV file, or - to type one")
     target = None if output is None else paths.writable(output, path, csv)
     table = model.read(csv or "-")
-    x = model.features(schema, table, network.dtype)
+    x = model.encoded(schema, table, network.dtype)
     if schema.task == "regression":
         columns = {"prediction": network.predict(x, model.BATCH)[:, 0]}
     else:

@@ -92,6 +92,18 @@ class Table:
         codes = [position.setdefault(cell.strip(), len(position)) for cell in self.columns[column]]
         return Cells(list(position), np.asarray(codes, dtype=np.int64))
 
+    def floats(self, column: str) -> npt.NDArray[np.float64] | None:
+        """A column as numbers; None if a cell is no plain finite number.
+
+        >>> Table("ab.csv", {"a": ["1", " 2.5"]}, [2, 3]).floats("a")
+        array([1. , 2.5])
+        """
+        try:
+            values = np.asarray([*map(float, self.columns[column])], dtype=np.float64)
+        except ValueError:
+            return None
+        return values if np.isfinite(values).all() and "_" not in "".join(self.columns[column]) else None
+
     def error(self, message: str, *, row: int | None = None, column: str | None = None) -> DataError:
         """Make a `DataError` that names the file and, where given, the line of a row and the column."""
         return _error(self.name, message, None if row is None else self.lines[row], column)
@@ -148,10 +160,9 @@ def _parse(stream: TextIO, name: str, max_field: int) -> Table:
     line, header = next(rows, (0, []))
     if not header:
         raise _error(name, "expected a header line with the names of the columns, got an empty file")
+    header = [column.strip() or f"Unnamed: {i}" for i, column in enumerate(header)]  # as pandas calls them
     seen: set[str] = set()
-    for i, column in enumerate(header):
-        if not column.strip():
-            raise _error(name, f"column {i + 1} of {len(header)} has no name", line)
+    for column in header:
         if column in seen:
             raise _error(name, "two columns have this name", line, column)
         seen.add(column)
