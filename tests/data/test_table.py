@@ -69,6 +69,18 @@ def test_missing_texts_are_one_category_and_space_around_means_nothing():
     ]
 
 
+def test_codes_and_classes_that_went_through_a_spreadsheet_are_known():
+    columns = {"zip": ["02935", "10001", "02935"], "y": ["1", "0", "1"]}
+    schema = TableSchema.learn(Table("t.csv", columns, [2, 3, 4]), "y")
+    later = Table("t.csv", {"zip": ["2935", "10001.0", "7"], "y": ["1.0", "0.0", "01"]}, [2, 3, 4])
+    x, remarks = schema.encode(later)
+    assert x.tolist() == [[1, 0], [0, 1], [0, 0]]
+    assert remarks == ["column 'zip': 1 of 3 rows hold no category of the training, such as '7'"]
+    assert schema.targets(later).tolist() == [1, 0, 1]
+    twice = TableSchema("y", "classification", ("a", "b"), (CategoryColumn("zip", ("1", "1.0")),))
+    assert twice.features(Table("t.csv", {"zip": ["1", "1.0", "01"]}, [2, 3, 4])).tolist() == [[1, 0], [0, 1], [0, 0]]
+
+
 @pytest.mark.parametrize("word", ["unknown", "None", "none", "missing", "Na"])
 def test_words_among_words_are_categories(word):
     schema = TableSchema.learn(column_table("red", word, "red", word), "y")

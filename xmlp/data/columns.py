@@ -2,6 +2,7 @@
 
 import math
 import reprlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xmlp.data import dates, numerals
-from xmlp.data.csvfile import Cells, Table
+from xmlp.data.csvfile import Cells, Table, number
 from xmlp.data.kinds import MAX_CATEGORIES, Decision
 from xmlp.data.missing import is_missing
 from xmlp.data.numerals import PLAIN, NumberFormat
@@ -128,8 +129,8 @@ class CategoryColumn:
 
     def fill(self, table: Table, out: npt.NDArray[Any]) -> list[str]:
         """Write the features of a table into zeros (N, features); returns what people should know."""
-        cells, index = table.cells(self.name), {category: i for i, category in enumerate(self.categories)}
-        places = np.asarray([index.get(text, -1) for text in cells.texts], dtype=np.int64)
+        cells = table.cells(self.name)
+        places = positions(self.categories, cells.texts)
         gap = is_missing(cells.texts, words=self.gaps) & (places < 0)
         strange = (places < 0) & ~gap
         where = places[cells.codes]
@@ -247,6 +248,20 @@ _PART_NAMES = {
     "weekday": _WEEKDAYS,
     "hour": ("time of day (sin)", "time of day (cos)"),
 }
+
+
+def positions(names: Sequence[str], texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Where each text stands among the names, -1 where it does not; where all names are numbers, as a number.
+
+    A spreadsheet makes 2935 of the code 02935, and pandas 1.0 of the class 1 where there are gaps.
+
+    >>> positions(["02935", "10001"], ["10001", "2935", "2936"]).tolist()
+    [1, 0, -1]
+    """
+    index, values = {name: i for i, name in enumerate(names)}, {number(name): i for i, name in enumerate(names)}
+    known = values if None not in values and len(values) == len(names) else {}
+    found = (index[text] if text in index else known.get(number(text), -1) for text in texts)
+    return np.fromiter(found, dtype=np.int64, count=len(texts))
 
 
 def learn(decision: Decision, rows: Table, *, strict: bool) -> Column:

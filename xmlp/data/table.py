@@ -20,6 +20,7 @@ from xmlp.data.columns import (
     format_to_json,
     is_text,
     learn,
+    positions,
     read_numbers,
     sequence,
 )
@@ -288,12 +289,8 @@ class TableSchema:
 
 def labels(table: Table, target: str, classes: Sequence[str]) -> npt.NDArray[np.int64]:
     """Turn a column of classes into their positions; a class that is not among them is refused."""
-    cells, index = table.cells(target), {name: label for label, name in enumerate(classes)}
-    numbers = {number(name): label for name, label in index.items()}
-    if None in numbers:  # else 1.0 is the class 1
-        numbers = {}
-    found = np.asarray([index.get(text, numbers.get(number(text), -1)) for text in cells.texts], dtype=np.int64)
-    found = found[cells.codes]
+    cells = table.cells(target)
+    found = positions(classes, cells.texts)[cells.codes]
     if len(wrong := np.flatnonzero(found < 0)):
         row = int(wrong[0])
         cell = cells.texts[cells.codes[row]]
