@@ -12,7 +12,7 @@ import xmlp.cli.info
 import xmlp.cli.train
 from xmlp.cli import main
 
-COMMANDS = ("train", "evaluate", "predict", "info", "verify")
+COMMANDS = ("train", "evaluate", "predict", "inspect", "info", "verify")
 OPTIONS = (
     *(
         "--target",
@@ -28,6 +28,8 @@ OPTIONS = (
     *("--weight-decay", "--schedule", "--epochs", "--batch-size", "--validation", "--seed", "--backend", "--dtype"),
     *(
         "--missing",
+        "--columns",
+        "--drop",
         "--quiet",
         "--json",
         "--force",

@@ -18,7 +18,10 @@ CASES = {
     "empty file": (("train", "empty.csv", "--target", "y"), "empty.csv: expected a header line"),
     "header only": (("train", "header.csv", "--target", "b"), "expected rows after the header"),
     "ragged row": (("train", "ragged.csv", "--target", "b"), "ragged.csv, line 3: expected 2 cells"),
-    "NaN": (("train", "nan.csv", "--target", "b"), "nan.csv, line 2, column 'a': a number is missing"),
+    "NaN": (
+        ("train", "nan.csv", "--target", "b", "--missing", "refuse"),
+        "nan.csv, line 2, column 'a': a number is missing",
+    ),
     "infinity": (("train", "inf.csv", "--target", "b"), "inf.csv, line 3, column 'a': expected a finite number"),
     "too large": (("train", "large.csv", "--target", "b"), "line 3, column 'a': 1e+39 is too large for float32"),
     "too large a target": (("train", "large.csv", "--target", "a"), "column 'a': 1e+39 is too large for float32"),
@@ -33,8 +36,43 @@ CASES = {
     "one class": (("train", "constant.csv", "--target", "b"), "all rows are of one class"),
     "one number": (("train", "constant.csv", "--target", "b", "--task", "regression"), "there is nothing to learn"),
     "text as numbers": ((*T, "--task", "regression"), "line 2, column 'kind': expected a finite number"),
-    "missing target": (("train", "gap.csv", "--target", "b"), "line 3, column 'b': the target is missing"),
+    "missing target": (
+        ("train", "gap.csv", "--target", "b", "--missing", "refuse"),
+        "line 3, column 'b': the target is missing",
+    ),
     "too few rows": (("train", "short.csv", "--target", "b"), "leaves none to train on"),
+    # columns
+    "text among numbers": (
+        ("train", "mixture.csv", "--target", "b"),
+        "line 4, column 'a': expected a finite number, got '4O', where 5 of 6 cells read so. Mend the cell, or read it "
+        "otherwise: --columns a:category,when:category (or :drop). Also column 'when', line 6: '2024-13-01'",
+    ),
+    "unknown column": (
+        (*T, "--columns", "huge:drop"),
+        "a column of --columns: unknown column 'huge'. Did you mean 'hue'?",
+    ),
+    "unknown kind": ((*T, "--columns", "hue:categry"), "unknown kind of a column 'categry'. Did you mean 'category'?"),
+    "no kind": ((*T, "--columns", "hue"), "expected NAME:KIND, as in age:number,id:drop, got 'hue'"),
+    "two kinds": (
+        (*T, "--columns", "hue:drop", "--columns", "hue:category"),
+        "column 'hue' is to be drop and category",
+    ),
+    "open quote": ((*T, "--columns", '"hue:drop'), 'a quote (") stays open'),
+    "target dropped": ((*T, "--columns", "kind:drop"), "the target 'kind' cannot be drop"),
+    "target of two tasks": (
+        (*T, "--task", "regression", "--columns", "kind:category"),
+        "the target 'kind' cannot be category in a regression",
+    ),
+    "all dropped": (
+        (*T, "--columns", "size:drop,rooms:drop,hue:drop,price:drop"),
+        "no columns to learn from (size: drop, as asked for;",
+    ),
+    "text as numbers by name": ((*T, "--columns", "hue:number"), "line 2, column 'hue': expected a finite number, got"),
+    "text as dates by name": ((*T, "--columns", "hue:date"), "line 2, column 'hue': expected a date, got"),
+    "columns without a file": (("train", "--columns", "a:drop"), "--columns is about a CSV file"),
+    "drop": ((*T, "--drop", "hue"), "no such option: --drop. To leave columns out, say --columns NAME:drop"),
+    "categorical": ((*T, "--categorical", "hue"), "To say what a column is, say --columns NAME:category"),
+    "inspect nothing": (("inspect",), "Missing argument 'CSV'"),
     # options
     "target without a file": (("train", "--target", "y"), "--target is about a CSV file"),
     "missing without a file": (("train", "--missing", "mean"), "--missing is about a CSV file"),
@@ -133,7 +171,8 @@ FILES = {
     "one.csv": b"a\n1\n2\n",
     "constant.csv": b"a,b\n1,3\n2,3\n3,3\n4,3\n5,3\n6,3\n",
     "gap.csv": b"a,b\n1,x\n2,\n3,y\n",
-    "short.csv": b"a,b\n1,2.5\n",
+    "short.csv": b"a,b\n,2.5\n2,\n3,NA\n",
+    "mixture.csv": b"a,when,b\n1,2024-01-02,x\n2,2024-01-03,y\n4O,2024-01-04,x\n3,2024-01-05,y\n4,2024-13-01,x\n5,,y\n",
     "features.csv": b"size,rooms,hue\n1,2,red\n",
     "mixed.csv": b"size,rooms,hue,kind\n1,2,red,big\n1,2,red,bigger\n",
     "text.csv": b"size,rooms,hue\nlarge,2,red\n",
@@ -216,7 +255,7 @@ def test_more_names_than_a_model_file_holds_are_said_before_training(here):
     assert [p.name for p in here.iterdir()] == ["a.csv"]
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "verify"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "inspect", "info", "verify"])
 def test_help_is_short_and_has_an_example(command):
     lines = run(command, "--help").stdout.splitlines()
     assert lines[0].startswith(f"Usage: main {command} ")

@@ -74,6 +74,7 @@ def test_a_regression_that_was_cut_short_predicts_in_the_targets_unit(here, star
     process = start(
         "train", path, "--target", "price", "--epochs", 100_000, "--json", "--lr", 0.01, "--schedule", "constant"
     )
+    assert json.loads(process.stdout.readline())["event"] == "table"
     while json.loads(process.stdout.readline())["val_r2"] < 0.9:
         pass
     process.send_signal(signal.SIGINT)

@@ -9,7 +9,7 @@ from cli.command import HUES, houses, read_csv, run, table
 
 import xmlp
 from xmlp.cli.jobs import Job, Rows
-from xmlp.data import Column, TableSchema
+from xmlp.data import NumberColumn, TableSchema
 from xmlp.errors import CheckpointError
 
 
@@ -31,7 +31,7 @@ def test_a_regression_predicts_in_the_targets_unit(shelf):
 
 
 def test_standardised_predictions_are_turned_back_by_the_last_layer(rng):
-    schema = TableSchema("y", "regression", (), (Column("a"), Column("b")))
+    schema = TableSchema("y", "regression", (), (NumberColumn("a"), NumberColumn("b")))
     x, y = rng.normal(size=(20, 2)), rng.normal(size=20) * 300 + 7000
     network = xmlp.mlp([2, 3, 1], "tanh", dtype="float64")
     network.theta = rng.normal(size=network.theta.shape)

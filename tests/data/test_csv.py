@@ -58,8 +58,7 @@ def test_cells_and_line_numbers(read, data, columns, lines):
         (b"\xef\xbb\xbf", "expected a header line"),
         (b"a,b\n", "expected rows after the header, got none"),
         (b"a,b,a\n1,2,3\n", "line 1, column 'a': two columns have this name"),
-        (b"a,,c\n1,2,3\n", "line 1: column 2 of 3 has no name"),
-        (b"a, \n1,2\n", "line 1: column 2 of 2 has no name"),
+        (b"a, a\n1,2\n", "line 1, column 'a': two columns have this name"),
         (b"a,b\n1,2\n3\n", "line 3: expected 2 cells as in the header, got 1"),
         (b'a,b\n"x\ny",2\n3,4,5\n', "line 4: expected 2 cells as in the header, got 3"),
         (b"\xff\xfea\0,\0b\0\n\0", "expected rows after the header, got none"),
@@ -293,3 +292,7 @@ def test_what_is_written_reads_back_but_for_the_apostrophe(rows):
         for got, cell in zip(table.columns[name], cells, strict=True):
             assert got in (cell, f"'{cell}")
             assert blocks.number(got) is not None or not got.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+
+
+def test_names_have_no_space_around_and_are_made_up_where_there_is_none():
+    assert list(read_csv(io.StringIO(", b ,\tc,\n0,1,2,3\n")).columns) == ["Unnamed: 0", "b", "c", "Unnamed: 3"]

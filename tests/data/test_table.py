@@ -2,13 +2,14 @@ import copy
 import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmlp.data import Column, Table, TableSchema, read_csv
+from xmlp.data import CategoryColumn, NumberColumn, Survey, Table, TableSchema, read_csv
 from xmlp.errors import DataError
 
 
@@ -20,6 +21,11 @@ def column_table(*cells, target=None):
     """One column x and a target, without the rules of CSV between."""
     n = len(cells)
     return Table("t.csv", {"x": list(cells), "y": target or ["a", "b"] * (n // 2) + ["a"] * (n % 2)}, range(2, n + 2))
+
+
+def numbers(count):
+    """Numbers that come twice, so that they are no names of rows."""
+    return [str(i // 2) for i in range(count)] if count > 2 else ["3", "4"]
 
 
 HOUSES = """area,heating,rooms,price
@@ -53,50 +59,65 @@ def test_a_category_that_was_never_seen_is_all_zeros():
     assert schema.features(table("area,heating,rooms\n1,solar,1\n")).tolist() == [[1, 0, 0, 0, 1]]
 
 
-def test_missing_texts_are_categories_like_any_other_and_space_around_means_nothing():
-    schema = TableSchema.learn(column_table("red", " ", "NA", "red "), "y")
-    assert schema.feature_names == ("x=", "x=NA", "x=red")
-    assert schema.features(column_table("  red", "", "\tNA", "?")).tolist() == [
-        [0, 0, 1],
-        [1, 0, 0],
+def test_missing_texts_are_one_category_and_space_around_means_nothing():
+    schema = TableSchema.learn(column_table("red", " ", "NA", "red ", "blue"), "y")
+    assert schema.feature_names == ("x=blue", "x=red", "x is missing")
+    assert schema.features(column_table("  red", "", "\tNA", "?", "none", "green")).tolist() == [
         [0, 1, 0],
+        *[[0, 0, 1]] * 4,
         [0, 0, 0],
     ]
 
 
-def test_a_constant_category_is_fine():
-    assert TableSchema.learn(column_table("a", "a"), "y").feature_names == ("x=a",)
+def test_codes_and_classes_that_went_through_a_spreadsheet_are_known():
+    columns = {"zip": ["02935", "10001", "02935"], "y": ["1", "0", "1"]}
+    schema = TableSchema.learn(Table("t.csv", columns, [2, 3, 4]), "y")
+    later = Table("t.csv", {"zip": ["2935", "10001.0", "7"], "y": ["1.0", "0.0", "01"]}, [2, 3, 4])
+    x, remarks = schema.encode(later)
+    assert x.tolist() == [[1, 0], [0, 1], [0, 0]]
+    assert remarks == ["column 'zip': 1 of 3 rows hold no category of the training, such as '7'"]
+    assert schema.targets(later).tolist() == [1, 0, 1]
+    twice = TableSchema("y", "classification", ("a", "b"), (CategoryColumn("zip", ("1", "1.0")),))
+    assert twice.features(Table("t.csv", {"zip": ["1", "1.0", "01"]}, [2, 3, 4])).tolist() == [[1, 0], [0, 1], [0, 0]]
 
 
-@pytest.mark.parametrize("cells", [("1", "-2.5"), (" 1 ", "1e3"), ("+0", ".5"), ("1", "")])
+@pytest.mark.parametrize("word", ["unknown", "None", "none", "missing", "Na"])
+def test_words_among_words_are_categories(word):
+    schema = TableSchema.learn(column_table("red", word, "red", word), "y")
+    assert set(schema.feature_names) == {"x=red", f"x={word}"}
+
+
+@pytest.mark.parametrize("cells", [("1", "-2.5"), (" 1 ", "1e3"), ("+0", ".5"), ("1,5", "2")])
 def test_what_counts_as_numbers(cells):
-    assert TableSchema.learn(column_table(*cells), "y", missing="mean").feature_names == ("x",)
+    assert TableSchema.learn(column_table(*cells), "y").feature_names == ("x",)
 
 
-@pytest.mark.parametrize("cells", [("1", "x"), ("1_000", "2"), ("0x10", "1"), ("1,5", "2"), ("inf", "text")])
+@pytest.mark.parametrize("cells", [("1", "x"), ("1_000", "2"), ("0x10", "1"), ("inf", "text")])
 def test_what_does_not(cells):
     assert len(TableSchema.learn(column_table(*cells), "y").feature_names) == 2
 
 
-@pytest.mark.parametrize("cell", ["", " ", "NA", "NaN", "nan", "null", "?"])
-def test_a_missing_number_is_refused_unless_the_mean_is_asked_for(cell):
+@pytest.mark.parametrize("cell", ["", " ", "NA", "NaN", "nan", "null", "?", "N/A", "None", "-", "-nan", "unknown"])
+def test_a_missing_number_becomes_the_mean_and_a_feature_unless_it_is_refused(cell):
     train = column_table("1", "2", cell, "6")
-    with pytest.raises(DataError, match=r"t\.csv, line 4, column 'x': a number is missing .*missing='mean'"):
-        TableSchema.learn(train, "y")
-    schema = TableSchema.learn(train, "y", missing="mean")
-    assert schema.columns == (Column("x", mean=3.0),)
-    assert schema.features(train)[:, 0].tolist() == [1, 2, 3, 6]
-    assert schema.features(column_table(cell, "100"))[:, 0].tolist() == [3, 100]
+    with pytest.raises(DataError, match=r"t\.csv, line 4, column 'x': a number is missing .*--missing mean"):
+        TableSchema.learn(train, "y", missing="refuse")
+    schema = TableSchema.learn(train, "y")
+    assert schema.columns == (NumberColumn("x", mean=3.0, gaps=True),)
+    assert schema.features(train).tolist() == [[1, 0], [2, 0], [3, 1], [6, 0]]
+    assert schema.features(column_table(cell, "100")).tolist() == [[3, 1], [100, 0]]
 
 
 def test_the_mean_is_learnt_even_when_no_training_number_is_missing():
-    schema = TableSchema.learn(column_table("1", "2"), "y", missing="mean")
-    assert schema.features(column_table("?", "?"))[:, 0].tolist() == [1.5, 1.5]
+    schema = TableSchema.learn(column_table("1", "2"), "y")
+    x, remarks = schema.encode(column_table("?", "4"))
+    assert x.tolist() == [[1.5], [4]]
+    assert remarks == ["column 'x': 1 of 2 rows have no value, as none had in training; the mean is taken"]
     with pytest.raises(DataError, match="line 2, column 'x': a number is missing"):
-        TableSchema.learn(column_table("1", "2"), "y").features(column_table("?", "?"))
+        TableSchema.learn(column_table("1", "2"), "y", missing="refuse").features(column_table("?", "?"))
 
 
-@pytest.mark.parametrize("cell", ["inf", "-Infinity", "1e999", "-nan"])
+@pytest.mark.parametrize("cell", ["inf", "-Infinity", "1e999"])
 def test_infinite_numbers_are_refused(cell):
     for missing in ("refuse", "mean"):
         with pytest.raises(DataError, match=f"line 3, column 'x': expected a finite number, got '{cell}'"):
@@ -105,24 +126,34 @@ def test_infinite_numbers_are_refused(cell):
         TableSchema.learn(column_table("1", "2"), "y").features(column_table(cell))
 
 
-@pytest.mark.parametrize("cell", ["abc", "1_0", "12 kg"])
+@pytest.mark.parametrize("cell", ["abc", "1_0", "12 kg", "1,234", "$5", "3%"])
 def test_a_text_among_numbers_at_prediction_is_refused(cell):
-    with pytest.raises(DataError, match=f"line 3, column 'x': expected a finite number, got '{cell}'"):
+    with pytest.raises(DataError, match=f"line 3, column 'x': expected a finite number, got {re.escape(repr(cell))}"):
         TableSchema.learn(column_table("1", "2"), "y").features(column_table("1", cell))
 
 
-def test_a_column_without_any_value_is_refused():
-    with pytest.raises(DataError, match=r"t\.csv, column 'x': every cell is missing; remove the column"):
-        TableSchema.learn(column_table("", "?", "NA"), "y", missing="mean")
+@pytest.mark.parametrize("cells", [("", "?", "NA"), ("a", "a", "a"), ("1", "1", "1")])
+def test_columns_that_say_nothing_are_left_out(cells):
+    with pytest.raises(DataError, match=r"t\.csv: no columns to learn from \(x: (empty|constant), .*--columns NAME"):
+        TableSchema.learn(column_table(*cells), "y")
+    both = {"x": cells, "size": ["1", "2", "3"], "y": ["a", "b", "a"]}
+    assert TableSchema.learn(Table("t.csv", both, [2, 3, 4]), "y").feature_names == ("size",)
 
 
 def test_a_thousand_categories_and_no_more():
-    names = [f"id{i}" for i in range(1001)]
-    assert TableSchema.learn(column_table(*names[:1000]), "y").in_features == 1000
-    with pytest.raises(DataError, match=r"column 'x': 1001 categories, more than 1000.*identifier.*'id0' in line 2 is"):
-        TableSchema.learn(column_table(*names), "y")
-    with pytest.raises(DataError, match=r"'oops' in line 5 is none"):
-        TableSchema.learn(column_table("1", "2", "?", "oops", *map(str, range(3, 1100))), "y")
+    names = [f"name {i}" for i in range(1001)]
+    assert TableSchema.learn(column_table(*names[:1000] * 2), "y").in_features == 1000
+    with pytest.raises(DataError, match=r"x: text, 1001 different texts, more than 1000 categories"):
+        TableSchema.learn(column_table(*names * 2), "y")
+    most = TableSchema.learn(column_table(*names * 2, *names[:1000]), "y", columns={"x": "category"})
+    assert most.feature_names == tuple(f"x={name}" for name in sorted(names[:1000]))
+
+
+def test_a_text_among_numbers_is_refused_with_its_line_and_the_way_out():
+    cells = ["1", "2", "?", "oops", *map(str, range(3, 1100))]
+    said = r"line 5, column 'x': expected a finite number, got 'oops', where 1099 of 1100 cells .*--columns x:category"
+    with pytest.raises(DataError, match=said):
+        TableSchema.learn(column_table(*cells), "y")
 
 
 @pytest.mark.parametrize(
@@ -140,29 +171,29 @@ def test_a_thousand_categories_and_no_more():
     ],
 )
 def test_the_task_is_inferred_from_the_target(cells, task, classes):
-    schema = TableSchema.learn(column_table(*["0"] * len(cells), target=cells), "y")
+    schema = TableSchema.learn(column_table(*numbers(len(cells)), target=cells), "y")
     assert (schema.task, schema.classes) == (task, classes)
 
 
 def test_the_task_can_be_given():
-    ages = column_table("0", "1", "2", target=["1", "2", "10"])
+    ages = column_table("0", "1", "5", target=["1", "2", "10"])
     as_numbers = TableSchema.learn(ages, "y", "regression")
     assert as_numbers.targets(ages).tolist() == [1, 2, 10]
-    years = column_table(*"0" * 42, target=[str(i) for i in range(42)])
+    years = column_table(*numbers(42), target=[str(i) for i in range(42)])
     as_classes = TableSchema.learn(years, "y", "classification")
     assert as_classes.targets(years).tolist() == list(range(42))
     assert as_classes.targets(years).dtype == np.int64
     with pytest.raises(ValueError, match=r"unknown task 'regresion'. Did you mean 'regression'"):
         TableSchema.learn(ages, "y", "regresion")
-    with pytest.raises(ValueError, match="unknown way with missing numbers 'median'"):
+    with pytest.raises(ValueError, match="unknown way with missing values 'median'"):
         TableSchema.learn(ages, "y", missing="median")
 
 
 @pytest.mark.parametrize(
     ("cells", "task", "words"),
     [
-        (["a", "", "b"], None, "line 3, column 'y': the target is missing; remove the row"),
-        (["1", "2", "?"], None, "line 4, column 'y': the target is missing"),
+        (["", "?", "NA"], None, "column 'y': no row has a target"),
+        (["2024-01-02", "2024-01-03"], None, "column 'y': the target is of dates"),
         (["a", "a", "a "], None, "column 'y': all rows are of one class, 'a'"),
         (["1", "1", "1"], None, "column 'y': all rows are of one class, '1'"),
         (["1", "2", "x"], "regression", "line 4, column 'y': expected a finite number, got 'x'"),
@@ -173,7 +204,19 @@ def test_the_task_can_be_given():
 )
 def test_a_target_that_cannot_be_learnt_is_refused(cells, task, words):
     with pytest.raises(DataError, match=r"t\.csv, " + words):
-        TableSchema.learn(column_table(*["0"] * len(cells), target=cells), "y", task)
+        TableSchema.learn(column_table(*numbers(len(cells)), target=cells), "y", task)
+
+
+@pytest.mark.parametrize(
+    ("cells", "line"), [(["a", "", "b", "a"], 3), (["1.5", "2", "unknown", "7"], 4), (["1", "2", "?", "1"], 4)]
+)
+def test_rows_without_a_target_are_left_out_or_refused(cells, line):
+    rows = column_table(*numbers(len(cells)), target=cells)
+    found = Survey.of(rows, "y")
+    assert found.kept.tolist() == [i for i in range(4) if i != line - 2]
+    assert len(TableSchema.learn(rows, "y").targets(rows.take(found.kept))) == 3
+    with pytest.raises(DataError, match=f"line {line}, column 'y': the target is missing; remove the row"):
+        TableSchema.learn(rows, "y", missing="refuse")
 
 
 def test_absent_columns_are_named_with_a_guess():
@@ -213,12 +256,22 @@ def test_a_class_that_was_never_seen_is_refused():
     assert schema.targets(column_table("1", "2", target=["dog ", "cat"])).tolist() == [1, 0]
 
 
-def test_learning_sees_only_the_rows_taken():
-    rows = column_table("1", "2", "300", "red", target=["a", "b", "a", "c"])
-    schema = TableSchema.learn(rows.take([0, 1]), "y", missing="mean")
-    assert (schema.columns, schema.classes) == ((Column("x", mean=1.5),), ("a", "b"))
-    with pytest.raises(DataError, match="line 5, column 'x'"):
-        schema.features(rows.take([2, 3]))
+def test_kinds_come_from_the_whole_table_and_means_from_the_rows_to_train_on():
+    columns = {"x": ["1", "2", "NA", "300"], "hue": ["red", "red", "blue", ""], "y": ["a", "b", "a", "c"]}
+    rows = Table("t.csv", columns, [2, 3, 4, 5])
+    schema = TableSchema.of(Survey.of(rows, "y"), rows.take([0, 1]))
+    assert schema.columns == (NumberColumn("x", 1.5, gaps=True), CategoryColumn("hue", ("blue", "red"), gaps=True))
+    assert schema.classes == ("a", "b", "c")
+    assert schema.features(rows.take([2])).tolist() == [[1.5, 1, 1, 0, 0]]
+
+
+def test_the_features_that_are_0_or_1_are_known():
+    columns = {"x": ["1", "2", "NA"], "hue": ["red", "blue", "red"], "when": ["2024-01-05", "2024-03-05", ""]}
+    schema = TableSchema.learn(Table("t.csv", {**columns, "y": ["a", "b", "a"]}, [2, 3, 4]), "y")
+    x = schema.features(Table("t.csv", columns, [2, 3, 4]))
+    plain = [name for name, true in zip(schema.feature_names, schema.indicators, strict=True) if not true]
+    assert plain == ["x", "when"]
+    assert np.isin(x[:, schema.indicators], (0, 1)).all()
 
 
 def test_no_rows_make_arrays_without_rows():
@@ -227,10 +280,16 @@ def test_no_rows_make_arrays_without_rows():
     assert schema.targets(table(HOUSES).take([])).shape == (0,)
 
 
+MIXED = """a,hue,when,kind,y
+"1,5 €",NA,2.1.2024 10:00,big,"1.234,5"
+"2,5 €",red,,small,"7,1"
+"3,5 €",red,31.1.2024,big,"0,25"
+"""
 SCHEMAS = [
-    TableSchema.learn(table(HOUSES), "price", missing="mean"),
-    TableSchema.learn(table(HOUSES), "heating"),
+    TableSchema.learn(table(HOUSES), "price"),
+    TableSchema.learn(table(HOUSES), "heating", missing="refuse"),
     TableSchema.learn(column_table("ü", "=x"), "y"),
+    TableSchema.learn(table(MIXED), "y"),
 ]
 
 
@@ -255,7 +314,7 @@ def at(data, path, value):
     [
         (["target"], None),
         (["target"], " "),
-        (["target"], "area"),
+        (["target"], "hue"),
         (["target"], "\ud800"),
         (["task"], "ranking"),
         (["task"], ["classification"]),
@@ -273,9 +332,19 @@ def at(data, path, value):
         (["columns"], []),
         (["columns"], {}),
         (["columns"], [1]),
-        (["columns", 0], {"name": "area"}),
-        (["columns", 0], {"name": "area", "categories": None, "mean": None, "more": 1}),
-        (["columns", 0, "name"], "rooms"),
+        (["version"], 1),
+        (["version"], "2"),
+        (["version"], True),
+        (["target_format"], None),
+        (["target_format", "decimal"], ";"),
+        (["target_format", "group"], "_"),
+        (["target_format", "unit"], "x" * 31),
+        (["target_format", "more"], 1),
+        (["columns", 0], {"name": "a"}),
+        (["columns", 0, "kind"], "sound"),
+        (["columns", 0, "kind"], None),
+        (["columns", 0, "more"], 1),
+        (["columns", 0, "name"], "hue"),
         (["columns", 0, "name"], ""),
         (["columns", 0, "name"], 5),
         (["columns", 0, "mean"], 1),
@@ -283,22 +352,55 @@ def at(data, path, value):
         (["columns", 0, "mean"], "1.0"),
         (["columns", 0, "mean"], math.nan),
         (["columns", 0, "mean"], math.inf),
-        (["columns", 0, "categories"], []),
-        (["columns", 0, "categories"], ["b", "a"]),
-        (["columns", 0, "categories"], ["a", "a"]),
-        (["columns", 0, "categories"], ["a", 1]),
-        (["columns", 0, "categories"], ["a", ["b"]]),
-        (["columns", 0, "categories"], "ab"),
-        (["columns", 0, "categories"], [f"{i:05}" for i in range(1001)]),
-        (["columns", 0], {"name": "area", "categories": ["a"], "mean": 1.0}),
+        (["columns", 0, "gaps"], 1),
+        (["columns", 0, "format"], None),
+        (["columns", 0, "format", "decimal"], ["."]),
+        (["columns", 0, "format", "group"], "\ud800"),
+        (["columns", 1, "gaps"], None),
+        (["columns", 1, "categories"], []),
+        (["columns", 1, "categories"], ["b", "a"]),
+        (["columns", 1, "categories"], ["a", "a"]),
+        (["columns", 1, "categories"], ["a", 1]),
+        (["columns", 1, "categories"], ["a", ["b"]]),
+        (["columns", 1, "categories"], "ab"),
+        (["columns", 1, "categories"], [f"{i:05}" for i in range(1001)]),
+        (["columns", 2, "layout"], "%Y"),
+        (["columns", 2, "layout"], ["time"]),
+        (["columns", 2, "origin"], None),
+        (["columns", 2, "origin"], 10**400),
+        (["columns", 2, "origin"], 1e300),
+        (["columns", 2, "parts"], ["hour", "year"]),
+        (["columns", 2, "parts"], ["second"]),
+        (["columns", 2, "parts"], [["year"]]),
+        (["columns", 2, "strict"], 0),
         (["more"], 1),
     ],
 )
 def test_json_that_is_not_a_schema_is_refused(path, value):
-    good = TableSchema.learn(table(HOUSES), "heating").to_json()
+    good = TableSchema.learn(table(MIXED), "kind").to_json()
     TableSchema.from_json(good)
     with pytest.raises(ValueError, match=r"^table schema: "):
         TableSchema.from_json(at(good, path, value))
+
+
+def test_json_of_the_first_version_is_read():
+    """It had no version, numbers only as computers write them, and few spellings of missing."""
+    columns = [
+        {"name": "a", "categories": None, "mean": 1.5},
+        {"name": "b", "categories": ["", "NA", "red"], "mean": None},
+        {"name": "c", "categories": None, "mean": None},
+    ]
+    data = {"target": "y", "task": "classification", "classes": ["-", "N/A"], "columns": columns}
+    schema = TableSchema.from_json(data)
+    rows = Table("t.csv", {"a": ["NA", "2"], "b": ["", "None"], "c": ["1", "2"], "y": ["-", "N/A"]}, [2, 3])
+    assert schema.features(rows).tolist() == [[1.5, 1, 0, 0, 1], [2, 0, 0, 0, 2]]
+    assert schema.targets(rows).tolist() == [0, 1]
+    assert schema.labelled(rows).tolist() == [0, 1]
+    with pytest.raises(DataError, match="line 2, column 'c': a number is missing"):
+        schema.features(Table("t.csv", {"a": ["1"], "b": [""], "c": ["NA"]}, [2]))
+    for bad in ({**columns[0], "more": 1}, {**columns[1], "mean": 1.0}, {**columns[1], "categories": []}, columns[1:]):
+        with pytest.raises(ValueError, match=r"^table schema: "):
+            TableSchema.from_json({**data, "columns": [bad]})
 
 
 def test_json_of_an_unknown_task_is_refused():
@@ -335,9 +437,35 @@ def test_any_json_is_a_schema_or_refused(path, value):
         assert TableSchema.from_json(schema.to_json()) == schema
 
 
-CELLS = st.sampled_from(["", "1", "-2.5", "?", "inf", "nan", "red", " blue", "1_0", "1e999", "=1"]) | st.text(
-    max_size=3
+TEXTS = (
+    "",
+    "1",
+    "-2.5",
+    "?",
+    "inf",
+    "nan",
+    "red",
+    " blue",
+    "1_0",
+    "1e999",
+    "=1",
+    "1,5",
+    "$1,234.50",
+    "(3)",
+    "5 %",
+    "007",
 )
+DATES = (
+    "2024-01-02",
+    "31/12/2024",
+    "12/31/2024",
+    "10:30",
+    "2024-01-02T10:00:00Z",
+    "2 Jan 2024",
+    "20240102",
+    "0000-00-00",
+)
+CELLS = st.sampled_from(TEXTS + DATES) | st.text(max_size=3)
 
 
 @settings(max_examples=200, deadline=None)
@@ -350,7 +478,7 @@ def test_any_cells_become_finite_arrays_or_are_refused(rows, missing):
     except DataError as error:
         assert str(error).startswith("t.csv")  # noqa: PT017
         return
-    features, targets = schema.features(data), schema.targets(data)
+    features, targets = schema.features(data), schema.targets(data.take(schema.labelled(data)))
     assert features.shape == (len(rows), len(schema.feature_names))
     assert np.isfinite(features).all()
     assert np.isfinite(targets).all()

@@ -16,7 +16,7 @@ from xmlp.errors import BackendError, DivergenceError, OutOfMemoryError, unknown
 
 __all__ = ["main"]
 
-_COMMANDS = ("train", "evaluate", "predict", "info", "verify")
+_COMMANDS = ("train", "evaluate", "predict", "inspect", "info", "verify")
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EXAMPLES = """xmlp train                              the embedded digits, in seconds
 xmlp train houses.csv --target price    a table of your own

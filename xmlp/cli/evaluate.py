@@ -29,7 +29,8 @@ def command(path: str, csv: str | None, backend: str, as_json: bool) -> None:
     network, schema = model.load(path, backend)
     if csv is not None:
         table = model.read(csv)
-        x, y = model.features(schema, table, network.dtype), schema.targets(table)
+        table = model.labelled(schema, table)
+        x, y = model.encoded(schema, table, network.dtype), schema.targets(table)
     elif network.metadata.get("dataset") == "digits":
         _, _, x, y = data.load("digits")
     else:

@@ -1,4 +1,7 @@
-"""`xmlp info`: what is installed here and whether it works. Nothing is imported early, and nothing may fail."""
+"""`xmlp info`: what is installed here and whether it works. Nothing is imported early, and nothing may fail.
+
+`xmlp info MODEL`: what a model predicts, from what, and how it was trained.
+"""
 
 import importlib.metadata
 import os
@@ -21,15 +24,23 @@ _BACKENDS = ("numpy", "cupy", "torch", "jax", "array-api-strict")
 @click.command(
     "info",
     cls=options.Command,
-    short_help="Show versions and which backends work here.",
-    epilog="xmlp info --json",
+    short_help="Show versions and which backends work here, or what a model is.",
+    epilog="xmlp info --json\nxmlp info model.safetensors",
 )
+@click.argument("path", metavar="[MODEL]", required=False)
 @options.as_json
-def command(as_json: bool) -> None:
+def command(path: str | None, as_json: bool) -> None:
     """Show versions, the BLAS and its threads, and which backends work here.
 
     Each backend makes a tiny training step, after which its loss must be lower.
+
+    With MODEL: what it predicts, from which columns, and how it was trained.
     """
+    if path is not None:
+        from xmlp.cli.model_info import tell
+
+        tell(path, as_json)
+        return
     facts = {
         "xmlp": xmlp.__version__,
         "python": _tried(platform.python_version),

@@ -10,8 +10,9 @@ import numpy as np
 from xmlp import data
 from xmlp.cli import model
 from xmlp.cli.text import shown
-from xmlp.data import Column, Table, TableSchema, mean_and_scale
+from xmlp.data import NumberColumn, Survey, Table, TableSchema, mean_and_scale
 from xmlp.data.batches import split_rows
+from xmlp.data.table import labels
 from xmlp.network import Network
 
 _BLOCK = 8192  # rows of a table that become numbers at a time
@@ -41,6 +42,8 @@ class Job:
         `validation` is measured after each epoch, `test` once at the end; either may be absent.
     metadata : dict
         More for the model file.
+    survey : Survey, optional
+        What was decided about the table.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Job:
     validation: Rows | None
     test: Rows | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    survey: Survey | None = None
 
     @property
     def outputs(self) -> int:
@@ -104,7 +108,7 @@ class Job:
     @property
     def _numbers(self) -> Any:
         """Which of the features are numbers (in_features,)."""
-        return np.concatenate([np.full(len(c.features), c.categories is None) for c in self.schema.columns])
+        return ~np.asarray(self.schema.indicators)
 
     def finish(self, network: Network) -> None:
         """Let the last layer, which is dense, turn standardised predictions back: y scale + mean."""
@@ -122,7 +126,7 @@ class Job:
 def digits(validation: float, seed: int) -> Job:
     """The embedded digits with their official split."""
     x, y, x_test, y_test = data.load("digits")
-    pixels = tuple(Column(f"pixel_{row}_{column}") for row in range(8) for column in range(8))
+    pixels = tuple(NumberColumn(f"pixel_{row}_{column}") for row in range(8) for column in range(8))
     schema = TableSchema("digit", "classification", tuple("0123456789"), pixels)
     train, held = _split(len(x), validation, seed, y)
     validation_rows = Rows(x[held], y[held]) if len(held) else None
@@ -130,22 +134,26 @@ def digits(validation: float, seed: int) -> Job:
 
 
 def table(
-    path: str, target: str | None, task: str | None, missing: str, validation: float, seed: int, dtype: str
-) -> Job:
-    """A CSV file; what is learnt about its columns comes from the training rows alone."""
+    path: str, target: str | None, task: str | None, missing: str, columns: dict[str, str], validation: float,
+    seed: int, dtype: str,
+) -> Job:  # fmt: skip
+    """A CSV file; kinds and categories come from all of its rows, means from the training rows alone."""
     whole = model.read(path)
     if target is None:
         names = ", ".join(list(whole.columns)[:20])
         raise click.UsageError(f"--target is missing: which column of {whole.name} is to be predicted? It has: {names}")
-    checked = TableSchema.learn(whole, target, task, missing=missing)  # so that errors come in the order of the file
-    labels = checked.targets(whole) if checked.classes else None
-    train, held = _split(len(whole), validation, seed, labels)
-    schema = TableSchema.learn(whole.take(train), target, checked.task, missing=missing)
+    survey = Survey.of(whole, target, task, columns=columns, missing=missing)
+    survey.check(whole)
+    if len(survey.kept) < len(whole):
+        whole = whole.take(survey.kept)
+    classes = labels(whole, target, survey.classes) if survey.classes else None
+    train, held = _split(len(whole), validation, seed, classes)
+    schema = TableSchema.of(survey, whole.take(train))
     rows, kept = (_rows(schema, whole, part, dtype) if len(part) else None for part in (train, held))
     assert rows is not None
     if not schema.classes and (rows.y == rows.y[0]).all():
         raise whole.error(f"all targets to train on are {rows.y[0]:g}: there is nothing to learn", column=target)
-    job = Job(whole.name, schema, rows, kept)
+    job = Job(whole.name, schema, rows, kept, survey=survey)
     _warn_of_coarse_targets(job, dtype)
     return job
 
@@ -184,12 +192,12 @@ def _rows(schema: TableSchema, whole: Table, part: Any, dtype: str) -> Rows:
     return _rows(schema, whole, part, "float64") if dtype == "float32" and coarse.any() else Rows(x, y)
 
 
-def _split(rows: int, fraction: float, seed: int, labels: Any) -> tuple[Any, Any]:
+def _split(rows: int, fraction: float, seed: int, classes: Any) -> tuple[Any, Any]:
     """Positions of the rows to train on and of those held out, among which is no class that nobody learns."""
     if not fraction:
         return np.arange(rows), np.arange(0)
     train, held = split_rows(rows, fraction, seed)
-    if labels is None:
+    if classes is None:
         return train, held
-    known = np.isin(labels[held], labels[train])
+    known = np.isin(classes[held], classes[train])
     return np.sort(np.concatenate((train, held[~known]))), held[known]

@@ -35,14 +35,19 @@ def load(path: str, backend: str) -> tuple[Network, TableSchema]:
     network = networks.load(path, backend)
     if "table" not in network.metadata:
         raise CheckpointError(f"{path} was not written by `xmlp train`: it does not name its inputs. Use xmlp.load.")
+    return network, schema(path, network)
+
+
+def schema(path: str, network: Network) -> TableSchema:
+    """How tables become the inputs of a network; `CheckpointError` if that does not fit the network."""
     try:
-        schema = TableSchema.from_json(network.metadata["table"])
+        found = TableSchema.from_json(network.metadata["table"])
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    outputs, link = (len(schema.classes), "softmax") if schema.classes else (1, "identity")
-    if (network.in_features, network.out_features, network.link) != (schema.in_features, outputs, link):
+    outputs, link = (len(found.classes), "softmax") if found.classes else (1, "identity")
+    if (network.in_features, network.out_features, network.link) != (found.in_features, outputs, link):
         raise CheckpointError(f"{path}: the table and the network in it do not fit together")
-    return network, schema
+    return found
 
 
 def read(path: str) -> Table:
@@ -54,9 +59,29 @@ def read(path: str) -> Table:
     return read_csv(sys.stdin.buffer, name="standard input")
 
 
+def labelled(schema: TableSchema, table: Table) -> Table:
+    """The rows that have a target; that others are left out is said."""
+    rows = schema.labelled(table)
+    if not len(rows):
+        raise table.error("no row has a target", column=schema.target)
+    if len(rows) == len(table):
+        return table
+    click.echo(f"note: {len(table) - len(rows)} of {len(table)} rows have no target and are left out", err=True)
+    return table.take(rows)
+
+
 def features(schema: TableSchema, table: Table, dtype: str) -> Any:
     """The inputs (N, in_features), which fit in the dtype."""
     x = schema.features(table)
+    check_range(table, x, schema.feature_names, dtype)
+    return x
+
+
+def encoded(schema: TableSchema, table: Table, dtype: str) -> Any:
+    """The same; what is unlike the training table is said on stderr."""
+    x, remarks = schema.encode(table)
+    for remark in remarks:
+        click.echo(f"note: {shown(remark)}", err=True)
     check_range(table, x, schema.feature_names, dtype)
     return x
 

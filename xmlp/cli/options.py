@@ -18,12 +18,27 @@ backend = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of text.")
 
 
+_DROP = "To leave columns out, say --columns NAME:drop"
+_KIND = "To say what a column is, say --columns NAME:category (or number, date, drop)"
+_ELSEWHERE = {  # how other programs call it
+    **dict.fromkeys(("--drop", "--drop-columns", "--exclude", "--ignore", "--skip", "--id", "--index"), _DROP),
+    **dict.fromkeys(("--categorical", "--categories", "--category", "--numeric", "--number", "--date"), _KIND),
+    **dict.fromkeys(("--dates", "--parse-dates", "--types", "--dtypes", "--kinds"), _KIND),
+}
+
+
 class Command(click.Command):
     """A command whose epilog is examples. `ctx.meta["arguments"]` are the words that it was called with."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["arguments"] = list(args)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = _ELSEWHERE.get(error.option_name)
+            if hint is None or not any(param.name == "columns" for param in self.params):
+                raise
+            raise click.UsageError(f"no such option: {error.option_name}. {hint}", ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         examples(self.epilog, formatter)

@@ -38,7 +38,7 @@ def command(path: str, csv: str | None, output: str | None, keep: tuple[str, ...
         raise click.UsageError("give a CSV file, or - to type one")
     target = None if output is None else paths.writable(output, path, csv)
     table = model.read(csv or "-")
-    x = model.features(schema, table, network.dtype)
+    x = model.encoded(schema, table, network.dtype)
     columns = _kept(table, keep)
     made = _predicted(network, schema, x)
     if twice := columns.keys() & made.keys():

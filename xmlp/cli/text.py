@@ -69,6 +69,15 @@ def columns(rows: Iterable[Sequence[object]], align: str = "<>") -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def counted(count: int, thing: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "row"), counted(2, "row")
+    ('1 row', '2 rows')
+    """
+    return f"{count} {thing}" + "s" * (count != 1)
+
+
 def quantity(count: float) -> str:
     """A number of things in few digits.
 

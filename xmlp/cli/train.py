@@ -22,12 +22,11 @@ import xmlp
 from xmlp import callbacks, files, optimizers, schedules
 from xmlp.backends import Backend
 from xmlp.backends import backend as backend_named
-from xmlp.cli import jobs, model, options, paths
+from xmlp.cli import inspect, jobs, model, options, paths
 from xmlp.cli.interrupt import Interrupt
 from xmlp.cli.options import between, one_of
 from xmlp.cli.progress import Course, Json, Lines, Quiet, View
 from xmlp.cli.text import of_command, shown
-from xmlp.data.table import TASKS
 from xmlp.errors import BackendError, DivergenceError
 from xmlp.layers import Standardize
 from xmlp.network import Network
@@ -91,7 +90,9 @@ def _word(value: Any) -> str:
 )
 @click.argument("csv", metavar="[CSV]", required=False)
 @click.option("--target", metavar="NAME", help="The column to predict.")
-@click.option("--task", metavar="|".join(TASKS), callback=one_of("task", TASKS), help="[default: as the target looks]")
+@inspect.task_option
+@inspect.columns_option
+@inspect.missing_option
 @click.option(
     "--model", "path", metavar="FILE", default="model.safetensors", show_default=True, help="The file to write."
 )
@@ -113,10 +114,6 @@ def _word(value: Any) -> str:
 @click.option(
     "--seed", metavar="N", default=0, show_default=True, type=int, callback=between(0), help="For all randomness."
 )
-@click.option(
-    "--missing", metavar="refuse|mean", callback=one_of("way with missing numbers", ("refuse", "mean")),
-    help="What is done about missing numbers. [default: refuse]",
-)  # fmt: skip
 @options.backend
 @click.option("--dtype", metavar="NAME", default="float32", show_default=True, help="float32 or float64.")
 @click.option("--deterministic", is_flag=True, help="One thread: the same bits whatever the number of processors.")
@@ -135,21 +132,22 @@ def _word(value: Any) -> str:
     help="Time between checkpoints.",
 )  # fmt: skip
 def command(
-    csv: str | None, target: str | None, task: str | None, path: str, missing: str | None, seed: int, backend: str,
-    dtype: str, deterministic: bool, quiet: bool, as_json: bool, force: bool, resume: bool, folder: str | None,
-    save_every: float, **settings: Any,
+    csv: str | None, target: str | None, task: str | None, columns: dict[str, str], missing: str | None, path: str,
+    seed: int, backend: str, dtype: str, deterministic: bool, quiet: bool, as_json: bool, force: bool, resume: bool,
+    folder: str | None, save_every: float, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a network on a CSV file with a header line, - for standard input.
 
-    Columns of numbers are standardised, other columns become categories, which stay 0 and 1. The task is classification
-    or regression, as the target asks for. The model has the weights of the epoch with the lowest loss on the rows that
-    are held out, of the last one where none are. Without CSV the network learns the embedded digits: trained on the
-    digits of 30 people, tested on those of 13 others. Ctrl-C ends training and keeps the model; the same command with
-    --resume finishes the run, to the same model file as if it had not been cut.
+    Columns of numbers are standardised, dates become numbers, other columns categories, which stay 0 and 1; what was
+    decided about each is printed, as by `xmlp inspect`. The task is classification or regression, as the target asks
+    for. The model has the weights of the epoch with the lowest loss on the rows that are held out, of the last one
+    where none are. Without CSV the network learns the embedded digits: trained on the digits of 30 people, tested on
+    those of 13 others. Ctrl-C ends training and keeps the model; the same command with --resume finishes the run, to
+    the same model file as if it had not been cut.
     """
     if quiet and as_json:
         raise click.UsageError("--quiet and --json exclude each other")
-    for name, value in (("--target", target), ("--task", task), ("--missing", missing)):
+    for name, value in (("--target", target), ("--task", task), ("--columns", columns or None), ("--missing", missing)):
         if csv is None and value is not None:
             raise click.UsageError(f"{name} is about a CSV file, and none is given")
     if force and resume:
@@ -171,12 +169,14 @@ def command(
     if csv is None:
         job = jobs.digits(recipe.validation, seed)
     else:
-        job = jobs.table(csv, target, task, missing or "refuse", recipe.validation, seed, dtype)
+        job = jobs.table(csv, target, task, missing or "mean", columns, recipe.validation, seed, dtype)
     held = 0 if job.validation is None else len(job.validation.x)
     course = Course(recipe.epochs, len(job.train.x), recipe.batch_size, job.metric, held)
     if resume and not run.saved and not quiet:
         click.echo(f"no unfinished run in {shown(run.folder)}: a new one begins", err=True)
     trainer = run.trainer(job, recipe, device, seed)
+    if job.survey is not None:
+        inspect.tell(job.survey, quiet=quiet, as_json=as_json)
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     report = (Quiet if quiet else Json if as_json else View if terminal else Lines)(course)
     try:

@@ -1,64 +1,51 @@
-"""How a table of strings becomes arrays: which columns are numbers, which categories, which the target."""
+"""How a table of strings becomes arrays, as was learnt from a training table."""
 
 import difflib
-import math
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from xmlp.data.columns import (
+    KINDS,
+    CategoryColumn,
+    Column,
+    NumberColumn,
+    check,
+    fields,
+    format_from_json,
+    format_to_json,
+    is_text,
+    learn,
+    positions,
+    read_numbers,
+    sequence,
+)
 from xmlp.data.csvfile import Table, number
-from xmlp.data.standardize import mean_and_scale
-from xmlp.errors import DataError, unknown
+from xmlp.data.missing import is_missing
+from xmlp.data.numerals import PLAIN, NumberFormat
+from xmlp.data.survey import MAX_CLASSES, TASKS, Survey, absent
+from xmlp.errors import unknown
 
-TASKS = ("classification", "regression")
-MISSING = frozenset({"", "NA", "NaN", "nan", "null", "?"})
-_MAX_CATEGORIES = 1000
-_MAX_CLASSES = 10_000
-_MAX_INFERRED_CLASSES = 20
+_VERSION = 2  # of the JSON; the first had none
+_NO_CLASSES = ("", "NA", "NaN", "nan", "null", "?")  # were missing in the first version, too, which knew no others
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column that features come from: numbers, or categories as a block of 0 and 1.
+class Features(NamedTuple):
+    """Features of a table.
 
-    Parameters
+    Attributes
     ----------
-    name : str
-        In the header.
-    categories : tuple of str, optional
-        Sorted; None for a column of numbers.
-    mean : float, optional
-        What a missing number is replaced with; None where it is refused.
+    x : ndarray of shape (N, in_features), float64
+    remarks : list of str
+        What was unlike the training table: categories that were never seen, gaps where none had been.
     """
 
-    name: str
-    categories: tuple[str, ...] | None = None
-    mean: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check everything: the values may come from a file."""
-        _check(_is_text(self.name) and self.name.strip(), f"a column's name is {self.name!r}")
-        if self.categories is not None:
-            _check(
-                0 < len(self.categories) <= _MAX_CATEGORIES
-                and all(map(_is_text, self.categories))
-                and list(self.categories) == sorted(set(self.categories)),
-                f"column {self.name!r}: categories are not 1 to {_MAX_CATEGORIES} different strings in order",
-            )
-        if self.mean is not None:
-            _check(
-                self.categories is None and isinstance(self.mean, float) and math.isfinite(self.mean),
-                f"column {self.name!r}: the mean is {self.mean!r}, not a finite number or not for numbers",
-            )
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """Names of the features that this column becomes."""
-        return (self.name,) if self.categories is None else tuple(f"{self.name}={c}" for c in self.categories)
+    x: npt.NDArray[np.float64]
+    remarks: list[str]
 
 
 @dataclass(frozen=True)
@@ -77,6 +64,8 @@ class TableSchema:
         Names of the classes in the order of the labels; empty for a regression.
     columns : tuple of Column
         Where the features come from, in their order.
+    target_format : NumberFormat
+        How the numbers of a regression are written.
 
     Raises
     ------
@@ -88,42 +77,38 @@ class TableSchema:
     task: str
     classes: tuple[str, ...]
     columns: tuple[Column, ...]
+    target_format: NumberFormat = PLAIN
 
     def __post_init__(self) -> None:
         """Check everything: the values may come from a file."""
-        _check(_is_text(self.target) and self.target.strip(), f"the target's name is {self.target!r}")
-        _check(self.task in TASKS, f"the task is {self.task!r}, not one of {', '.join(TASKS)}")
-        low, high = (2, _MAX_CLASSES) if self.task == "classification" else (0, 0)
-        _check(
+        check(is_text(self.target) and self.target.strip(), f"the target's name is {self.target!r}")
+        check(self.task in TASKS, f"the task is {self.task!r}, not one of {', '.join(TASKS)}")
+        low, high = (2, MAX_CLASSES) if self.task == "classification" else (0, 0)
+        check(
             low <= len(self.classes) <= high
-            and all(_is_text(name) and name == name.strip() and name not in MISSING for name in self.classes)
+            and all(is_text(name) and name == name.strip() and name not in _NO_CLASSES for name in self.classes)
             and len(set(self.classes)) == len(self.classes),
             f"classes for a {self.task} are not {low} to {high} different names",
         )
         names = [self.target, *(column.name for column in self.columns)]
-        _check(len(names) > 1 and len(set(names)) == len(names), "the columns are none or share a name")
+        check(len(names) > 1 and len(set(names)) == len(names), "the columns are none or share a name")
 
     @classmethod
-    def learn(cls, table: Table, target: str, task: str | None = None, *, missing: str = "refuse") -> "TableSchema":
-        """Learn from the rows of training, and from those only, how a table becomes arrays.
-
-        A column is one of numbers if every cell that is not missing reads as a number. Any other column is
-        one of categories: each of its texts (the empty one and those below, too) becomes a feature that is 0
-        or 1, and a text that was never seen becomes all zeros. Space around a cell has no meaning.
-
-        Missing are cells that are empty or hold ``NA``, ``NaN``, ``nan``, ``null`` or ``?``.
+    def learn(
+        cls,
+        table: Table,
+        target: str,
+        task: str | None = None,
+        *,
+        columns: Mapping[str, str] | None = None,
+        missing: str = "mean",
+    ) -> "TableSchema":
+        """Decide about a table by `Survey.of`, and learn from the rows that have a target.
 
         Parameters
         ----------
-        table : Table
-            The training rows.
-        target : str
-            The column to predict.
-        task : {"classification", "regression"}, optional
-            By default regression if the target is of numbers that have a fractional part or more than 20
-            different values, else classification. Classes are sorted as numbers if all are, else as text.
-        missing : {"refuse", "mean"}
-            Whether a missing number is an error or becomes the mean of its column in the training rows.
+        table, target, task, columns, missing
+            As for `Survey.of`.
 
         Returns
         -------
@@ -131,12 +116,8 @@ class TableSchema:
 
         Raises
         ------
-        ValueError
-            Unknown `task` or `missing`.
-        DataError
-            There is no such target or nothing besides it; a target is missing, not a number in a regression,
-            or all are of one class; a number is infinite, or missing where that is refused; a column is all
-            missing, or has more than 1000 categories.
+        ValueError, DataError
+            As by `Survey.of` and `Survey.check`.
 
         Examples
         --------
@@ -150,19 +131,30 @@ class TableSchema:
         >>> schema.targets(table)
         array([0, 1])
         """
-        if task is not None and task not in TASKS:
-            raise ValueError(unknown("task", task, TASKS))
-        if missing not in ("refuse", "mean"):
-            raise ValueError(unknown("way with missing numbers", missing, ("refuse", "mean")))
-        if not len(table):
-            raise table.error("no rows to learn from")
-        if target not in table.columns:
-            raise _absent(table, [target], "the target")
-        if len(table.columns) == 1:
-            raise table.error("no columns besides the target", column=target)
-        task, classes = _learn_target(table, target, task)
-        columns = tuple(_learn_column(table, name, missing) for name in table.columns if name != target)
-        return cls(target, task, classes, columns)
+        found = Survey.of(table, target, task, columns=columns, missing=missing)
+        found.check(table)
+        return cls.of(found, table.take(found.kept))
+
+    @classmethod
+    def of(cls, found: Survey, rows: Table) -> "TableSchema":
+        """Learn what may depend on the rows, which is the means that gaps are filled with.
+
+        Parameters
+        ----------
+        found : Survey
+            With a target, and checked.
+        rows : Table
+            Those to train on.
+
+        Returns
+        -------
+        TableSchema
+        """
+        if found.target is None or found.task is None:
+            raise ValueError("expected a survey with a target.")
+        columns = tuple(learn(column, rows, strict=found.strict) for column in found.learnt)
+        form = found.target.format if isinstance(found.target.format, NumberFormat) else PLAIN
+        return cls(found.target.name, found.task, found.classes, columns, form)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -172,10 +164,15 @@ class TableSchema:
     @property
     def in_features(self) -> int:
         """How many features a row has."""
-        return sum(1 if column.categories is None else len(column.categories) for column in self.columns)
+        return sum(len(column.features) for column in self.columns)
+
+    @property
+    def indicators(self) -> npt.NDArray[np.bool_]:
+        """For each feature whether it is 0 or 1, as those of categories are, so that it needs no standardisation."""
+        return np.asarray([true for column in self.columns for true in column.indicators], dtype=bool)
 
     def features(self, table: Table) -> npt.NDArray[np.float64]:
-        """Turn a table into features.
+        """Turn a table into features; `encode` gives remarks, too.
 
         Columns are found by name, in any order; the target may be absent and other columns are ignored.
 
@@ -191,25 +188,31 @@ class TableSchema:
         Raises
         ------
         DataError
-            A column is absent, or a cell in a column of numbers is no finite number, or missing where that is
-            refused.
+            A column is absent, or a cell in a column of numbers or dates does not read, or is missing where
+            that is refused.
         """
-        if absent := [column.name for column in self.columns if column.name not in table.columns]:
-            raise _absent(table, absent, "features")
+        return self.encode(table).x
+
+    def encode(self, table: Table) -> Features:
+        """Turn a table into features, and say what was unlike the training table."""
+        if missing := [column.name for column in self.columns if column.name not in table.columns]:
+            raise absent(table, missing, "features")
         x = np.zeros((len(table), self.in_features))
-        start = 0
+        start, remarks = 0, []
         for column in self.columns:
-            if column.categories is None:
-                x[:, start] = _numbers(table, column.name, column.mean)
-                start += 1
-                continue
-            index = {category: start + i for i, category in enumerate(column.categories)}
-            cells = table.columns[column.name]
-            found = np.asarray([index.get(cell.strip(), -1) for cell in cells], dtype=np.int64)
-            rows = np.flatnonzero(found >= 0)
-            x[rows, found[rows]] = 1
-            start += len(column.categories)
-        return x
+            stop = start + len(column.features)
+            remarks += column.fill(table, x[:, start:stop])
+            start = stop
+        return Features(x, remarks)
+
+    def labelled(self, table: Table) -> npt.NDArray[np.int64]:
+        """Positions of the rows that have a target."""
+        if self.target not in table.columns:
+            raise absent(table, [self.target], "the target")
+        cells = table.cells(self.target)
+        gap = is_missing(cells.texts, words=all(number(name) is not None for name in self.classes))
+        known = np.asarray([text in self.classes for text in cells.texts], dtype=bool)
+        return np.flatnonzero(~(gap & ~known)[cells.codes])
 
     def targets(self, table: Table) -> npt.NDArray[np.int64] | npt.NDArray[np.float64]:
         """Turn the target column into labels or numbers.
@@ -230,29 +233,28 @@ class TableSchema:
             The column is absent, a cell is missing, not a finite number, or no class of the training rows.
         """
         if self.target not in table.columns:
-            raise _absent(table, [self.target], "the target")
+            raise absent(table, [self.target], "the target")
         if self.task == "regression":
-            return _numbers(table, self.target, None)
-        index = {name: label for label, name in enumerate(self.classes)}
-        labels = [index.get(cell.strip(), -1) for cell in table.columns[self.target]]
-        if -1 in labels:
-            row = labels.index(-1)
-            cell = table.columns[self.target][row].strip()[:80]
-            known = difflib.get_close_matches(cell, self.classes, n=10) or self.classes[:50]
-            problem = "the target is missing" if cell in MISSING else unknown("class", cell, known)
-            raise table.error(problem, row=row, column=self.target)
-        return np.asarray(labels, dtype=np.int64)
+            values, gap = read_numbers(table, self.target, self.target_format)
+            if gap.any():
+                raise table.error("the target is missing; remove the row", row=int(gap.argmax()), column=self.target)
+            return values
+        return labels(table, self.target, self.classes)
 
     def to_json(self) -> dict[str, Any]:
         """Give all parts as what JSON can hold; the inverse of `from_json`."""
-        columns = [
-            {"name": c.name, "categories": c.categories and list(c.categories), "mean": c.mean} for c in self.columns
-        ]
-        return {"target": self.target, "task": self.task, "classes": list(self.classes), "columns": columns}
+        return {
+            "version": _VERSION,
+            "target": self.target,
+            "task": self.task,
+            "classes": list(self.classes),
+            "columns": [column.to_json() for column in self.columns],
+            "target_format": format_to_json(self.target_format),
+        }
 
     @classmethod
     def from_json(cls, data: object) -> "TableSchema":
-        """Make a schema from what `to_json` gave. It may have been in a file that is not trusted.
+        """Make a schema from what `to_json` gave, now or in version 1. It may have been in a file that is not trusted.
 
         Parameters
         ----------
@@ -270,122 +272,46 @@ class TableSchema:
 
         Examples
         --------
-        >>> schema = TableSchema("y", "regression", (), (Column("x"),))
+        >>> schema = TableSchema("y", "regression", (), (NumberColumn("x"),))
         >>> TableSchema.from_json(schema.to_json()) == schema
         True
         """
-        target, task, classes, columns = _fields(data, "target", "task", "classes", "columns")
-        parts = []
-        for entry in _sequence(columns):
-            name, categories, mean = _fields(entry, "name", "categories", "mean")
-            parts.append(Column(name, None if categories is None else _sequence(categories), mean))
-        return cls(target, task, _sequence(classes), tuple(parts))
+        check(isinstance(data, dict), f"expected an object, got {reprlib.repr(data)}")
+        assert isinstance(data, dict)
+        if "version" not in data:
+            target, task, classes, columns = fields(data, "target", "task", "classes", "columns")
+            return cls(target, task, sequence(classes), tuple(_first_version(c) for c in sequence(columns)))
+        names = ("version", "target", "task", "classes", "columns", "target_format")
+        version, target, task, classes, columns, form = fields(data, *names)
+        check(version == _VERSION, f"its version is {reprlib.repr(version)}, and this xmlp reads 1 and {_VERSION}")
+        return cls(target, task, sequence(classes), tuple(map(_column, sequence(columns))), format_from_json(form))
 
 
-def _learn_target(table: Table, target: str, task: str | None) -> tuple[str, tuple[str, ...]]:
-    cells = [cell.strip() for cell in table.columns[target]]
-    for row, cell in enumerate(cells):
-        if cell in MISSING:
-            raise table.error("the target is missing; remove the row", row=row, column=target)
-    names = set(cells)
-    values = {value for value in map(number, names) if value is not None}
-    numeric = all(number(name) is not None for name in names)
-    if numeric or task == "regression":
-        _numbers(table, target, None)
-    if task is None:
-        many = len(values) > _MAX_INFERRED_CLASSES or any(not value.is_integer() for value in values)
-        task = "regression" if numeric and many else "classification"
-    if task == "regression":
-        return task, ()
-    if len(names) < 2:
-        raise table.error(f"all rows are of one class, {reprlib.repr(cells[0])}", column=target)
-    if len(names) > _MAX_CLASSES:
-        raise table.error(
-            f"{len(names)} classes in {len(cells)} rows, more than {_MAX_CLASSES}; is this an identifier, "
-            "or the task a regression?",
-            column=target,
-        )
-    if numeric and len(values) < len(names):
-        raise table.error("two classes are one number in two spellings; write it in one", column=target)
-    return task, tuple(sorted(names, key=lambda name: (float(name) if numeric else 0.0, name)))
+def labels(table: Table, target: str, classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Turn a column of classes into their positions; a class that is not among them is refused."""
+    cells = table.cells(target)
+    found = positions(classes, cells.texts)[cells.codes]
+    if len(wrong := np.flatnonzero(found < 0)):
+        row = int(wrong[0])
+        cell = cells.texts[cells.codes[row]]
+        known = difflib.get_close_matches(cell[:80], classes, n=10) or classes[:50]
+        problem = "the target is missing" if is_missing([cell]).any() else unknown("class", cell[:80], known)
+        raise table.error(problem, row=row, column=target)
+    return found
 
 
-def _learn_column(table: Table, name: str, missing: str) -> Column:
-    values = _finite(table.columns[name])
-    if values is None:
-        cells = [cell.strip() for cell in table.columns[name]]
-        present = [cell for cell in cells if cell not in MISSING]
-        if not present:
-            raise table.error("every cell is missing; remove the column", column=name)
-        text = next((cell for cell in present if number(cell) is None), None)
-        if text is not None:
-            categories = sorted(set(cells))
-            if len(categories) > _MAX_CATEGORIES:
-                line = table.lines[cells.index(text)]
-                raise table.error(
-                    f"{len(categories)} categories, more than {_MAX_CATEGORIES}. If this is an identifier or "
-                    f"free text, remove the column; if it should be numbers, {reprlib.repr(text)} in line "
-                    f"{line} is none",
-                    column=name,
-                )
-            return Column(name, tuple(categories))
-        _numbers(table, name, 0.0 if missing == "mean" else None)
-        values = np.asarray([float(cell) for cell in present])
-    return Column(name, mean=float(mean_and_scale(values[:, None])[0][0]) if missing == "mean" else None)
+def _column(data: Any) -> Column:
+    check(isinstance(data, dict) and "kind" in data, f"expected a column with its kind, got {reprlib.repr(data)}")
+    kind, rest = data["kind"], {name: value for name, value in data.items() if name != "kind"}
+    known = isinstance(kind, str) and kind in KINDS
+    check(known, f"the kind of a column is {reprlib.repr(kind)}, not one of {', '.join(KINDS)}")
+    return KINDS[kind].from_json(rest)
 
 
-def _numbers(table: Table, name: str, fill: float | None) -> npt.NDArray[np.float64]:
-    """Read a column of numbers, or say where it holds something else."""
-    values = _finite(table.columns[name])
-    if values is not None:
-        return values
-    values = np.empty(len(table))
-    for row, cell in enumerate(table.columns[name]):
-        if cell.strip() in MISSING:
-            if fill is None:
-                problem = f"a number is missing ({cell!r}); remove the row, or learn with missing='mean'"
-                raise table.error(problem, row=row, column=name)
-            values[row] = fill
-            continue
-        value = number(cell)
-        if value is None or not math.isfinite(value):
-            raise table.error(f"expected a finite number, got {reprlib.repr(cell)}", row=row, column=name)
-        values[row] = value
-    return values
-
-
-def _finite(cells: Sequence[str]) -> npt.NDArray[np.float64] | None:
-    """Read cells that are all finite numbers, quickly; None if any is not."""
-    try:
-        values = np.asarray([*map(float, cells)], dtype=np.float64)
-    except ValueError:
-        return None
-    return values if np.isfinite(values).all() and "_" not in "".join(cells) else None
-
-
-def _absent(table: Table, names: list[str], what: str) -> DataError:
-    known = list(table.columns)
-    if len(known) > 50:
-        known = difflib.get_close_matches(names[0], known[:10_000], n=10) or known[:50]
-    more = f" {len(names)} columns are absent: {', '.join(names[:10])}." if len(names) > 1 else ""
-    return table.error(f"cannot find {what}: {unknown('column', names[0], known)}{more}")
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _check(condition: object, problem: str) -> None:
-    if not condition:
-        raise ValueError(f"table schema: {problem}.")
-
-
-def _fields(data: Any, *names: str) -> tuple[Any, ...]:
-    _check(isinstance(data, dict), f"expected an object with {', '.join(names)}, got {reprlib.repr(data)}")
-    _check(set(data) == set(names), f"expected the keys {', '.join(names)}, got {reprlib.repr([*data])}")
-    return tuple(data[name] for name in names)
-
-
-def _sequence(data: Any) -> tuple[Any, ...]:
-    _check(isinstance(data, list), f"expected a list, got {reprlib.repr(data)}")
-    return tuple(data)
+def _first_version(data: Any) -> Column:
+    """A column as files had it at first: numbers and categories as they stand, without features for gaps."""
+    name, categories, mean = fields(data, "name", "categories", "mean")
+    if categories is None:
+        return NumberColumn(name, mean)
+    check(mean is None, f"column {reprlib.repr(name)}: a mean is for numbers")
+    return CategoryColumn(name, sequence(categories))

@@ -1,0 +1,216 @@
+"""What columns are taken for: kinds, with reasons, from all cells and whatever their order."""
+
+import numpy as np
+import pytest
+
+from xmlp.data import Table
+from xmlp.data.csvfile import Cells
+from xmlp.data.kinds import decide, decide_fractions
+from xmlp.data.missing import is_missing
+
+ROWS = 400
+RNG = np.random.default_rng(0)
+PLAIN = [f"{value:.3f}" for value in RNG.normal(50, 20, ROWS)]
+WHOLE = [str(n) for n in RNG.integers(0, 300, ROWS)]
+MONEY = [f"{value:,.2f}" for value in RNG.uniform(10, 90_000, ROWS)]
+DAYS = [str(np.datetime64("2020-01-01") + int(n)) for n in RNG.integers(0, 1500, ROWS)]
+
+
+def look(texts, name="a", **more):
+    return decide(name, Table("t.csv", {name: texts}, range(2, len(texts) + 2)).cells(name), **more)
+
+
+def among(cells, *odd):
+    """Cells of which some are others."""
+    cells = list(cells)
+    for i, text in enumerate(odd):
+        cells[17 * i + 3] = text
+    return cells
+
+
+def picked(*texts):
+    return [texts[i] for i in RNG.integers(0, len(texts), ROWS)]
+
+
+GAPS = [
+    "N/A",
+    "n/a",
+    "NA",
+    "NaN",
+    "-nan",
+    "NULL",
+    "null",
+    "None",
+    "none",
+    "nil",
+    "-",
+    "--",
+    "\u2013",
+    ".",
+    "?",
+    "",
+    " ",
+]
+GAPS += [
+    "#N/A",
+    "#N/A N/A",
+    "#NA",
+    "<NA>",
+    "(null)",
+    "missing",
+    "Missing",
+    "unknown",
+    "not available",
+    "#DIV/0!",
+    "\\N",
+]
+
+
+@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize(("cells", "kind"), [(PLAIN, "number"), (MONEY, "number"), (DAYS, "date")])
+def test_gaps_do_not_change_what_a_column_is(gap, cells, kind):
+    found = look(among(cells, gap, gap, gap))
+    assert (found.kind, found.gaps, found.odd) == (kind, 3, None)
+
+
+@pytest.mark.parametrize("odd", ["4O", "abc", "12 kg", "3,14", "$12", "1_000", "inf", "12%", "2024-01-01", "1,23.5"])
+@pytest.mark.parametrize("times", [1, 3, 40])
+def test_cells_that_do_not_read_are_found_and_change_nothing(odd, times):
+    found = look(among(PLAIN, *[odd] * min(times, 23)))
+    assert (found.kind, found.odd) == ("number", (3, odd, min(times, 23)))
+
+
+def test_one_odd_date_is_found():
+    assert look(among(DAYS, "2024-13-01")).odd == (3, "2024-13-01", 1)
+    mixed = [day if i % 2 else day[8:] + "/" + day[5:7] + "/" + day[:4] for i, day in enumerate(DAYS)]
+    found = look(mixed)
+    assert (found.kind, found.odd.rows) == ("date", ROWS // 2)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([f"{n:05}" for n in RNG.integers(1000, 1020, ROWS)], "category"),
+        ([f"{n:02}" for n in RNG.integers(1, 13, ROWS)], "category"),
+        (among(WHOLE, "007"), "number"),
+        ([str(n) for n in RNG.integers(10**17, 10**18, ROWS)], "identifier"),
+        ([f"{n:.17f}" for n in RNG.uniform(0, 1, ROWS)], "number"),
+        ([f"{n:012x}-{n:04x}" for n in range(1, ROWS + 1)], "identifier"),
+        ([f"{n} long street, behind the church, next to the old mill" for n in range(ROWS)], "text"),
+        (["x"] * ROWS, "constant"),
+        (["7"] * ROWS, "constant"),
+        (["2024-01-01"] * ROWS, "constant"),
+        ([""] * ROWS, "empty"),
+        (["NA", "?"] * (ROWS // 2), "empty"),
+        (picked("x", ""), "category"),
+        (picked("7", ""), "number"),
+        (picked("red", "blue", "unknown", "None"), "category"),
+        (picked("True", "False"), "category"),
+        (picked("0", "1"), "number"),
+        (picked("0", "1", "2", "3+"), "category"),
+        (picked("0-9", "10-19", "20+"), "category"),
+        (picked("Jan", "Feb"), "category"),
+        (picked("A/5 2", "PC 7", "1", "2", "3", "4"), "category"),
+        ([f"A{n}" if n % 3 else str(n) for n in range(ROWS)], "identifier"),
+        ([day.replace("-", "") for day in DAYS], "date"),
+        ([day[:4] for day in DAYS], "number"),
+        ([day[:7] for day in DAYS], "date"),
+        ([f"10.{a}.{b}.7" for a, b in RNG.integers(0, 255, (ROWS, 2))], "text"),
+        ([f"555-{n:04}" for n in RNG.integers(0, 9999, ROWS)], "text"),
+        (["a", "b", "c", "d"], "category"),
+    ],
+)
+def test_kinds(cells, kind):
+    assert look(cells).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "kind"),
+    [
+        ("id", range(ROWS), "identifier"),
+        ("customer_id", 10_000 - np.arange(ROWS), "identifier"),
+        ("PassengerId", range(1, ROWS + 1), "identifier"),
+        ("userid", RNG.permutation(ROWS) * 7, "identifier"),
+        ("Unnamed: 0", range(ROWS), "identifier"),
+        ("index", range(ROWS), "identifier"),
+        ("t", range(ROWS), "number"),
+        ("humid", range(ROWS), "number"),
+        ("paid", range(0, 10 * ROWS, 10), "number"),
+        ("heat_index", RNG.integers(0, 100, ROWS), "number"),
+        ("store_id", RNG.integers(0, 40, ROWS), "number"),
+        ("zip", RNG.integers(70_000, 70_040, ROWS), "number"),
+        ("Unnamed: 0", RNG.integers(0, 9, ROWS), "number"),
+    ],
+)
+def test_numbers_that_name_the_rows(name, cells, kind):
+    found = look([str(n) for n in cells], name)
+    assert found.kind == kind
+    assert bool(found.notes) == (name in ("t", "humid", "store_id", "zip") or (name, kind) == ("Unnamed: 0", "number"))
+
+
+def test_the_range_and_the_gaps_are_told():
+    found = look(["1,5", "NA", "2,25", "1,5"])
+    assert (found.kind, found.low, found.high, found.gaps, found.distinct) == ("number", 1.5, 2.25, 1, 2)
+    found = look(["31.1.2024 10:00", "1.2.2024 9:00", "-"])
+    assert (found.low, found.high, found.parts) == (
+        "2024-01-31 10:00:00",
+        "2024-02-01 09:00:00",
+        ("month", "weekday", "hour"),
+    )
+
+
+def test_two_readings_are_told_and_can_be_chosen():
+    cells = ["1,234", "47,050"] * 10
+    found = look(cells)
+    assert (found.high, found.notes) == (47050, ("1,234 is taken for 1234; if it is 1.234, say :decimal-comma",))
+    assert look(cells, wish="decimal-comma").high == 47.05
+    assert look(cells, wish="decimal-point").high == 47050
+    found = look(["1/2/2024", "3/2/2024"] * 10)
+    assert found.notes == ("1/2/2024 is taken for 2024-01-02; if the other number is the day, say :day-first",)
+    assert look(["1/2/2024", "3/2/2024"], wish="day-first").high == "2024-02-03"
+    assert look(["1.2.2024", "3.2.2024"], wish="month-first").high == "2024-03-02"
+
+
+def test_two_spellings_of_a_category_are_told():
+    assert look(picked("yes", "YES", "no")).notes == ("'YES' and 'yes' are two categories",)
+    assert look(picked("New York", "new  york", "no")).notes == ("'New York' and 'new  york' are two categories",)
+
+
+def test_wishes_are_obeyed():
+    assert look(["02935", "10001"], wish="number").high == 10001
+    assert look(["1", "2", "NA"], wish="category").categories == ("1", "2")
+    assert look(["x"] * 20, wish="category").kind == "category"
+    assert look(WHOLE, "id", wish="number").kind == "number"
+    assert look(["20240102", "20240103"], wish="number").high == 20240103
+    assert look(["red", "2"], wish="number").odd == (0, "red", 1)
+    assert look(["red", "2"], wish="date").odd == (0, "red", 2)
+    assert look(["1", "2"], wish="drop").kind == "drop"
+
+
+def test_the_order_of_rows_changes_nothing_but_where_they_are_counted():
+    cells = among(PLAIN, "4O", "NA")
+    order = RNG.permutation(ROWS)
+    there = look([cells[i] for i in order])
+    here = look(cells)
+    assert (here.kind, here.low, here.gaps, here.odd.rows) == (there.kind, there.low, there.gaps, there.odd.rows)
+
+
+def test_fractions_are_decided_quickly_and_the_same():
+    values = np.asarray(PLAIN, dtype=np.float64)
+    assert decide_fractions("a", values) == look(PLAIN)
+    assert decide_fractions("a", np.ones(3)) is None
+    assert decide_fractions("a", np.arange(3.0)) is None
+
+
+def test_every_kind_has_a_reason():
+    for cells in (PLAIN, DAYS, picked("a", "b"), ["x"] * ROWS, [""] * ROWS, [f"x{i}" for i in range(ROWS)]):
+        assert look(cells).reason
+
+
+def test_a_minus_beside_a_plus_is_no_gap():
+    assert is_missing(["+", "-"]).tolist() == [False, False]
+    assert look(picked("+", "-")).categories == ("+", "-")
+
+
+def test_no_rows_are_empty():
+    assert decide("a", Cells([], np.zeros(0, dtype=np.int64))).kind == "empty"
