@@ -113,6 +113,15 @@ def test_the_plan_that_is_printed_is_that_of_its_size(name):
             assert [(c.title, c.flops, c.bytes) for c in other] == [(c.title, c.flops, c.bytes) for c in direct.calls]
 
 
+def test_predictions_of_large_and_small_batches_in_turn():
+    """With programs of their own, those that are resized, and inputs that are copied and not."""
+    network = xmlp.mlp([FEATURES, 300, CLASSES], seed=1)
+    rows = RNG.normal(size=(2000, FEATURES))
+    alone = xmlp.mlp([FEATURES, 300, CLASSES], seed=1).predict(rows)
+    for n in (2000, 415, 1500, 420, 1, 2000, 50, 1999, 300, 410, 2, 800, 411):
+        assert np.abs(network.predict(rows[:n]) - alone[:n]).max() < 1e-5
+
+
 # --- counts -----------------------------------------------------------------------------------------------------------
 
 

@@ -105,6 +105,7 @@ class _Prediction:
             arrays["x"] = backend.copy(arrays["x"])
         self.program = backend.program(plan, arrays, rows if plan.serves(rows) else None)
         self._backend, self._copied, self.kind = backend, copied, kind
+        self._resizable = plan.serves(rows) and rows <= plan.together
         self.plan, self.arrays = plan, self.program.arrays
         self.once, self.bind, self.release = self.program.once, self.program.bind, self.program.release
         self._view(rows)
@@ -114,7 +115,7 @@ class _Prediction:
 
     def resize(self, rows: int) -> bool:
         """Take so many rows from now on; returns whether that can be."""
-        if rows > self.plan.together or not self.plan.serves(rows):
+        if not self._resizable or rows > self.plan.together or not self.plan.serves(rows):
             return False
         self.program.resize(rows)
         if self._copied:

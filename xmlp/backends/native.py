@@ -215,8 +215,10 @@ class Program:
 
     def resize(self, rows: int) -> None:
         """Take so many rows from now on, at most `plan.together`."""
-        if self._room is None or rows == self.rows:
+        if rows == self.rows:
             return
+        if not self._resizable or self._room is None:
+            raise ValueError(f"a program for {self.rows} rows is not resized to {rows}")
         self.rows = rows
         if rows > self._room:
             self._reserve(self.plan.together)  # at once: memory that is not touched costs nothing
