@@ -16,7 +16,7 @@ from xmlp.errors import unknown
 
 __all__ = ["Cells", "Table", "number", "read_csv", "write_predictions"]
 
-_LARGE = 2**20  # bytes of a piece for which the import of a library pays
+_LARGE = 2**21  # bytes of a piece, which files of some mebibytes have: there the import of a library pays
 
 
 class Writable(Protocol):
