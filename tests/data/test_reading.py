@@ -393,7 +393,7 @@ def test_the_first_library_that_is_there_reads_what_is_large(monkeypatch):
     kinds = {"polars": "_Polars", "pyarrow": "_Arrow", "numpy": "Spans"}
     table = read_csv(io.BytesIO(data))
     assert type(table._store.blocks[0]).__name__ == "Spans"
-    assert type(table._store.blocks[-1]).__name__ == kinds[first]
+    assert kinds[first] in {type(block).__name__ for block in table._store.blocks}
     assert table.floats("a").sum() == 123456 * 600_000
     for name in ("polars", "pyarrow"):
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
