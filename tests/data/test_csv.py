@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xmlp.data import Table, blocks, read_csv, readers, textfile, write_predictions
+from xmlp.data import Table, csvfile, read_csv, readers, textfile, write_predictions
 from xmlp.errors import DataError
 
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -291,7 +291,7 @@ def test_what_is_written_reads_back_but_for_the_apostrophe(rows):
     for name, cells in (("left", left), ("right", right)):
         for got, cell in zip(table.columns[name], cells, strict=True):
             assert got in (cell, f"'{cell}")
-            assert blocks.number(got) is not None or not got.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+            assert csvfile.number(got) is not None or not got.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
 
 
 def test_names_have_no_space_around_and_are_made_up_where_there_is_none():

@@ -92,12 +92,9 @@ def test_a_decimal_comma_in_one_column_is_not_guessed():
         read_csv(io.StringIO("y\n1,5\n2,5\n"))
 
 
-def test_a_column_without_a_name_is_explained():
-    with pytest.raises(
-        DataError, match=r"column 1 of 3 has no name; if it is the index that pandas writes.*index=False"
-    ):
-        read_csv(io.StringIO(",a,y\n0,1,2\n"))
-    with pytest.raises(DataError, match=r"column 3 of 3 has no name; does each row end in a separator\?"):
-        read_csv(io.StringIO("a,b,\n1,2,\n"))
-    with pytest.raises(DataError, match=r"column 2 of 3 has no name\.$"):
-        read_csv(io.StringIO("a,,b\n1,2,3\n"))
+def test_a_column_without_a_name_gets_that_of_pandas():
+    assert list(read_csv(io.StringIO(",a,y\n0,1,2\n")).columns) == ["Unnamed: 0", "a", "y"]
+    assert list(read_csv(io.StringIO("a;b;\n1;2;\n")).columns) == ["a", "b", "Unnamed: 2"]
+    assert list(read_csv(io.StringIO('""\n1\n')).columns) == ["Unnamed: 0"]
+    with pytest.raises(DataError, match="column 'Unnamed: 0': two columns have this name"):
+        read_csv(io.StringIO(",Unnamed: 0\n1,2\n"))

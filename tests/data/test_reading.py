@@ -387,11 +387,19 @@ def test_a_table_can_be_copied_and_sent_to_another_process(engine):
         assert copied.lines == [2, 3]
 
 
-def test_a_missing_library_is_done_without(monkeypatch):
-    monkeypatch.setitem(sys.modules, "polars", None)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    data = b"a,b\n" + b"123456,abcdefgh\n" * 200_000
-    assert read_csv(io.BytesIO(data)).floats("a").sum() == 123456 * 200_000
+def test_the_first_library_that_is_there_reads_what_is_large(monkeypatch):
+    data = b"a,b\n" + b"123456,abcdefgh\n" * 600_000
+    first = next((name for name in ("polars", "pyarrow") if name in ENGINES), "numpy")
+    kinds = {"polars": "_Polars", "pyarrow": "_Arrow", "numpy": "Spans"}
+    table = read_csv(io.BytesIO(data))
+    assert type(table._store.blocks[0]).__name__ == "Spans"
+    assert kinds[first] in {type(block).__name__ for block in table._store.blocks}
+    assert table.floats("a").sum() == 123456 * 600_000
+    for name in ("polars", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    table = read_csv(io.BytesIO(data))
+    assert {type(block).__name__ for block in table._store.blocks} == {"Spans"}
+    assert table.floats("a").sum() == 123456 * 600_000
 
 
 def test_libraries_are_imported_for_large_files_only():

@@ -108,7 +108,7 @@ class Job:
     @property
     def _numbers(self) -> Any:
         """Which of the features are numbers (in_features,)."""
-        return ~np.asarray(self.schema.indicators)
+        return ~self.schema.indicators
 
     def finish(self, network: Network) -> None:
         """Let the last layer, which is dense, turn standardised predictions back: y scale + mean."""

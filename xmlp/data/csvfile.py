@@ -16,7 +16,7 @@ from xmlp.errors import unknown
 
 __all__ = ["Cells", "Table", "number", "read_csv", "write_predictions"]
 
-_LARGE = 2**20  # bytes of a piece for which the import of a library pays
+_LARGE = 2**21  # bytes of a piece, which files of some mebibytes have: there the import of a library pays
 
 
 class Writable(Protocol):
@@ -39,9 +39,9 @@ def read_csv(
 
     Cells are separated by commas, semicolons, tabs or bars and may be quoted with ``"``; a quoted cell may hold
     separators, line ends, and ``""`` for a quote. Spaces before a cell and around quotes are no part of it. Lines
-    end in LF, CRLF or CR. Blank lines are skipped; in a file of one column each is a row whose cell is empty.
-    The file may be packed with gzip. It is not trusted: reading stops at a row of more than 2**25 characters, and
-    where more than 2**31 bytes are unpacked.
+    end in LF, CRLF or CR. Blank lines are skipped; in a file of one column each is a row whose cell is empty. A
+    column without a name is called ``Unnamed: i``, as in pandas. The file may be packed with gzip. It is not
+    trusted: reading stops at a row of more than 2**25 characters, and where more than 2**31 bytes are unpacked.
 
     Parameters
     ----------
@@ -74,10 +74,9 @@ def read_csv(
     ValueError
         `separator`, `encoding` or `engine` is none.
     DataError
-        The file is empty or ends after the header, a column has no name or the name of another, a row has
-        more or fewer cells than the header, a quote stays open, a cell or row is too long, the text is not of
-        its encoding or holds NUL, a packed file is damaged. The message has the file, the line and, where there
-        is one, the column.
+        The file is empty or ends after the header, two columns have one name, a row has more or fewer cells
+        than the header, a quote stays open, a cell or row is too long, the text is not of its encoding or holds
+        NUL, a packed file is damaged. The message has the file, the line and, where there is one, the column.
     OSError
         The file cannot be opened or read.
 
@@ -124,16 +123,9 @@ def _names(reader: ExactReader, name: str) -> list[str]:
     if not header:
         raise failure(name, "expected a header line with the names of the columns, got an empty file")
     reader.check(line, header)
-    names = [column.strip() for column in header]
+    names = [column.strip() or f"Unnamed: {i}" for i, column in enumerate(header)]  # as pandas calls them
     seen: set[str] = set()
-    for i, column in enumerate(names):
-        if not column:
-            hint = ""
-            if i == 0 < len(names) - 1:
-                hint = "; if it is the index that pandas writes, write the table with index=False or give it a name"
-            elif i == len(names) - 1:
-                hint = "; does each row end in a separator?"
-            raise failure(name, f"column {i + 1} of {len(header)} has no name{hint}", line)
+    for column in names:
         if column in seen:
             raise failure(name, "two columns have this name", line, column)
         seen.add(column)
