@@ -222,9 +222,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             least = trainer.network.least_rows
             source = arrays.SparseBatches(x, *self._of_rows(targets, weights), size, least, order, self._batch)
             targets, given, more = None, {}, {}
-        elif partial and x.shape[0] == 1:  # a stream may give a single row, which batch normalisation then bears
-            source = [self._batch(source, *self._of_rows(targets, weights))]
-            targets, given, more = None, {}, {}
         if validation is not None:
             watched = validation[0].toarray() if sparse.issparse(validation[0]) else validation[0]
             validation = (_for_network(watched, trainer.network), self._scaled(validation[1]), *validation[2:])

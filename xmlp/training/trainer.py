@@ -561,7 +561,7 @@ class Trainer:
                 f"the unfinished fit had {fit.held or 'no'} rows of validation data, this one has {held or 'none'}: "
                 "it needs the same data"
             )
-        if rows:
+        if rows and not self._part:  # a stream may give a single row, which batch normalisation then bears
             _check_rows(self.network, min(fit.batch_size, rows), rows)
         self.resumed = epochs is None
         self._fit = replace(fit, rows=rows, held=held)
