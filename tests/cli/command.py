@@ -33,7 +33,8 @@ def run(*args: object, code: int = 0, stdin: str | bytes | None = None) -> Resul
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a process that is to find this xmlp, wherever it runs."""
-    usual = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    own = ("PYTHONUNBUFFERED", "COLUMNS", "LINES")  # what the tests' own runner may have set
+    usual = {name: value for name, value in os.environ.items() if name not in own}
     return {**usual, "PYTHONPATH": str(Path(xmlp.__file__).parent.parent), **more}
 
 

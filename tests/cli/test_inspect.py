@@ -118,7 +118,7 @@ def ordinary():
 
 def test_an_ordinary_table_trains_without_an_edit_and_is_told(here):
     path = table(here / "a.csv", ordinary())
-    lines = run("train", path, "--target", "y", "--epochs", 1).stdout.splitlines()
+    lines = run("train", path.name, "--target", "y", "--epochs", 1).stdout.splitlines()
     told = [line.split() for line in lines]
     assert lines[1] == "target y: regression, as it has 395 different numbers"
     assert "  without a target, and so left out: 1 row" in lines
@@ -221,8 +221,9 @@ def test_models_of_each_version_predict_as_they_did(here, name):
 
 
 def test_info_describes_a_model(here, shelf):
-    lines = run("info", shelf / "price.safetensors").stdout.splitlines()
-    assert lines[0].endswith("a regression, predicts price")
+    told = run("info", shelf / "price.safetensors").stdout
+    lines = told.splitlines()
+    assert "a regression, predicts price" in " ".join(told.split())  # a long path takes lines of its own
     assert any(line.split() == ["hue", "category", "3:", "'deep,", "blue',", 'gr"een,', "red"] for line in lines)
     assert any("optimizer adamw" in line for line in lines)
     found = json.loads(run("info", shelf / "kind.safetensors", "--json").stdout)

@@ -164,7 +164,7 @@ FILES = {
     "nan.csv": b"a,b\nnan,x\n1,y\n2,x\n",
     "inf.csv": b"a,b\n1,x\ninf,y\n2,x\n",
     "large.csv": b"a,b\n1.5,x\n1e39,y\n2,x\n3,y\n4,x\n",
-    "utf16.csv": "a,b\n1,x\n2,y\n".encode("utf-16"),
+    "utf16.csv": "amount,b\n1,x\n2,y\n".encode("utf-16-le"),  # without the mark that tells what it is
     "latin1.csv": "a,b\n1,\xe9\n2,y\n".encode("latin-1"),
     "nul.csv": b"a,b\n1,x\0\n2,y\n",
     "twice.csv": b"a,a\n1,2\n",

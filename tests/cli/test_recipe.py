@@ -253,9 +253,9 @@ def test_settings_have_the_names_of_options_in_messages(here):
     settings = ["--optimizer", "sgd", "--lr", 1e9, "--schedule", "constant", "--epochs", 3]
     told = run("train", path, "--target", "price", *settings, code=2).stderr
     assert told.endswith("Nothing is saved. Lower --lr, or bound the gradient with --clip-norm.\n")
-    table(here / "c.csv", {name: column[:1] for name, column in houses(50).items()})
-    told = run("train", "c.csv", "--target", "price", "--task", "regression", code=2).stderr
-    assert "--validation 0.2 of 1 rows leaves none to train on" in told
+    table(here / "c.csv", {name: column[:2] for name, column in houses(50).items()})
+    told = run("train", "c.csv", "--target", "price", "--task", "regression", "--validation", 0.9, code=2).stderr
+    assert "--validation 0.9 of 2 rows leaves none to train on" in told
 
 
 def test_nothing_but_public_names_is_listed():
