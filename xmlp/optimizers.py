@@ -132,23 +132,22 @@ def _checked(value: Any, what: str, name: str, kind: str) -> Any:
     return count(value, what, least=0) if kind == "int" else value
 
 
-def flushed(xp: Any, moment: Array, grad: Array) -> Array:
-    """`moment` with tiny values set to 0 where the gradient is 0.
+def flushed(xp: Any, moment: Array, least: Any = 1e-30) -> Array:
+    """`moment` with what is smaller than `least` set to 0.
 
     The running mean of a gradient that has become zero decays into subnormal numbers, which processors handle slowly.
     """
-    return xp.where((grad == 0) & (xp.abs(moment) < 1e-30), 0.0, moment)
+    return xp.where(xp.abs(moment) < least, 0.0, moment)
 
 
-def flushed_square(xp: Any, moment: Array, grad: Array) -> Array:
-    """The same for the running mean of a square, which is not negative."""
-    return xp.where((grad == 0) & (moment < 1e-36), 0.0, moment)
+def flushed_square(xp: Any, moment: Array, eps: Any) -> Array:
+    """The same for the running mean of a square, which is not negative: what is left out is nothing beside eps."""
+    return xp.where(moment < (1e-10 * eps) ** 2, 0.0, moment)
 
 
-def scaled(xp: Any, step: Array, v: Array, eps: Array) -> Array:
-    """Step / (sqrt(v) + eps), and `step` itself, which is tiny, where a gradient too small to be squared leaves 0."""
-    root = xp.sqrt(v) + eps
-    return step / xp.where(root > 0, root, 1.0)
+def guarded(xp: Any, step: Array, root: Array) -> Array:
+    """Step / root, 0 where a gradient that is 0, or too small to be squared, leaves 0 below; for rules without eps."""
+    return xp.where(root > 0, step / root, 0.0)
 
 
 @elementwise
@@ -160,14 +159,14 @@ def sgd(xp, theta, grad, *, lr):  # type: ignore[no-untyped-def]
 @elementwise
 def sgd_momentum(xp, theta, grad, v, *, lr, momentum):  # type: ignore[no-untyped-def]
     """V' = momentum v + grad; theta - lr v'."""
-    v = flushed(xp, momentum * v + grad, grad)
+    v = flushed(xp, momentum * v + grad)
     return theta - lr * v, v
 
 
 @elementwise
 def sgd_nesterov(xp, theta, grad, v, *, lr, momentum):  # type: ignore[no-untyped-def]
     """V' = momentum v + grad; theta - lr (grad + momentum v')."""
-    v = flushed(xp, momentum * v + grad, grad)
+    v = flushed(xp, momentum * v + grad)
     return theta - lr * (grad + momentum * v), v
 
 
@@ -205,7 +204,14 @@ class SGD(Optimizer):
 def adagrad(xp, theta, grad, v, *, lr, eps):  # type: ignore[no-untyped-def]
     """V' = v + grad^2; theta - lr grad / (sqrt(v') + eps)."""
     v = v + grad**2
-    return theta - scaled(xp, lr * grad, v, eps), v
+    return theta - lr * grad / (xp.sqrt(v) + eps), v
+
+
+@elementwise
+def adagrad_without_eps(xp, theta, grad, v, *, lr, eps):  # type: ignore[no-untyped-def]
+    """The same with eps = 0."""
+    v = v + grad**2
+    return theta - guarded(xp, lr * grad, xp.sqrt(v)), v
 
 
 @dataclass(frozen=True)
@@ -219,7 +225,7 @@ class Adagrad(Optimizer):
 
     @property
     def rule(self) -> Formula:
-        return adagrad
+        return adagrad if self.eps else adagrad_without_eps
 
     def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
         return {"lr": lr, "eps": self.eps}
@@ -228,8 +234,15 @@ class Adagrad(Optimizer):
 @elementwise
 def rmsprop(xp, theta, grad, v, *, lr, rho, one_minus_rho, eps):  # type: ignore[no-untyped-def]
     """V' = rho v + (1 - rho) grad^2; theta - lr grad / (sqrt(v') + eps)."""
-    v = flushed_square(xp, rho * v + one_minus_rho * grad * grad, grad)
-    return theta - scaled(xp, lr * grad, v, eps), v
+    v = flushed_square(xp, rho * v + (one_minus_rho**0.5 * grad) ** 2, eps)
+    return theta - lr * grad / (xp.sqrt(v) + eps), v
+
+
+@elementwise
+def rmsprop_without_eps(xp, theta, grad, v, *, lr, rho, one_minus_rho, eps):  # type: ignore[no-untyped-def]
+    """The same with eps = 0, where nothing is too small to count."""
+    v = rho * v + (one_minus_rho**0.5 * grad) ** 2
+    return theta - guarded(xp, lr * grad, xp.sqrt(v)), v
 
 
 @dataclass(frozen=True)
@@ -244,25 +257,44 @@ class RMSProp(Optimizer):
 
     @property
     def rule(self) -> Formula:
-        return rmsprop
+        return rmsprop if self.eps else rmsprop_without_eps
 
     def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
         return {"lr": lr, "rho": self.rho, "one_minus_rho": 1.0 - self.rho, "eps": self.eps}
 
 
+def moments(xp: Any, grad: Array, m: Array, v: Array, beta1: Any, rest1: Any, beta2: Any, rest2: Any) -> Any:
+    """The running means of the gradient and its square; scaled before it is squared, the square overflows later."""
+    return beta1 * m + rest1 * grad, beta2 * v + (rest2**0.5 * grad) ** 2
+
+
 @elementwise
 def adam(xp, theta, grad, m, v, *, lr, beta1, one_minus_beta1, beta2, one_minus_beta2, eps):  # type: ignore[no-untyped-def]
     """Moments m, v and the update; `lr` and `eps` hold the bias corrections (Kingma & Ba, 2015, end of section 2)."""
-    m = flushed(xp, beta1 * m + one_minus_beta1 * grad, grad)
-    v = flushed_square(xp, beta2 * v + one_minus_beta2 * grad * grad, grad)  # in this order it overflows later
-    return theta - scaled(xp, lr * m, v, eps), m, v
+    m, v = moments(xp, grad, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2)
+    m, v = flushed(xp, m, 1e-22 * eps), flushed_square(xp, v, eps)
+    return theta - lr * m / (xp.sqrt(v) + eps), m, v
+
+
+@elementwise
+def adam_without_eps(xp, theta, grad, m, v, *, lr, beta1, one_minus_beta1, beta2, one_minus_beta2, eps):  # type: ignore[no-untyped-def]
+    """The same with eps = 0, where nothing is too small to count."""
+    m, v = moments(xp, grad, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2)
+    return theta - guarded(xp, lr * m, xp.sqrt(v)), m, v
 
 
 @elementwise
 def adamw(xp, theta, grad, m, v, *, keep, lr, beta1, one_minus_beta1, beta2, one_minus_beta2, eps):  # type: ignore[no-untyped-def]
     """Adam from keep theta; `keep` is 1 - lr weight_decay."""
-    moments = {"beta1": beta1, "one_minus_beta1": one_minus_beta1, "beta2": beta2, "one_minus_beta2": one_minus_beta2}
-    return adam(keep * theta, grad, m, v, lr=lr, eps=eps, **moments)
+    betas = {"beta1": beta1, "one_minus_beta1": one_minus_beta1, "beta2": beta2, "one_minus_beta2": one_minus_beta2}
+    return adam(keep * theta, grad, m, v, lr=lr, eps=eps, **betas)
+
+
+@elementwise
+def adamw_without_eps(xp, theta, grad, m, v, *, keep, lr, beta1, one_minus_beta1, beta2, one_minus_beta2, eps):  # type: ignore[no-untyped-def]
+    """The same with eps = 0."""
+    betas = {"beta1": beta1, "one_minus_beta1": one_minus_beta1, "beta2": beta2, "one_minus_beta2": one_minus_beta2}
+    return adam_without_eps(keep * theta, grad, m, v, lr=lr, eps=eps, **betas)
 
 
 @dataclass(frozen=True)
@@ -281,7 +313,7 @@ class Adam(Optimizer):
 
     @property
     def rule(self) -> Formula:
-        return adam
+        return adam if self.eps else adam_without_eps
 
     def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
         root = (1.0 - self.beta2**step) ** 0.5
@@ -315,7 +347,7 @@ class AdamW(Optimizer):
 
     @property
     def rule(self) -> Formula:
-        return adamw
+        return adamw if self.eps else adamw_without_eps
 
     def scalars(self, lr: float, step: int, decay: bool = True) -> dict[str, float]:
         keep = 1.0 - lr * self.weight_decay if decay else 1.0
