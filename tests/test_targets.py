@@ -160,3 +160,16 @@ def test_the_last_layer_moves_with_the_units(backend: str) -> None:
     raw = np.asarray(network.predict(X))
     move(network, none(2), new)
     assert np.array_equal(np.asarray(network.predict(X)), raw)
+
+
+def test_a_loss_with_a_scale_of_its_own_is_told_of_targets_far_from_it() -> None:
+    y = 1000.0 * X[:, 0] + 500.0
+    told = "Huber loss is trained on the targets as they are"
+    for targets in (y, 1e-6 * y, y / 1000 + 1e4, np.stack([y / 1000, y], axis=1)):
+        with pytest.warns(UserWarning, match=told):
+            xmlp.MLPRegressor((4,), loss=xmlp.losses.Huber(), max_iter=1).fit(X, targets)
+    for settings in ({"scale_targets": True}, {"scale_targets": False}):
+        xmlp.MLPRegressor((4,), loss=xmlp.losses.Huber(), max_iter=1, **settings).fit(X, y)
+    xmlp.MLPRegressor((4,), loss=xmlp.losses.Huber(), max_iter=1).fit(X, y / 1000)
+    model = xmlp.MLPRegressor((16,), loss=xmlp.losses.Huber(), scale_targets=True, max_iter=400, random_state=0)
+    assert model.fit(X, y).score(X, y) > 0.95

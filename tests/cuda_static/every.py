@@ -107,7 +107,8 @@ def predictions(dtype):
         network = xmlp.mlp([7, 6, 3], "gelu", normalization="batch", dtype=dtype)
         backend = Lowering(dtype)
         predictor = Predictor(partial(network._inference, link, False), backend, network.out_features)
-        found[f"prediction {link}"], _ = predictor._plan(network.theta, network.stats, np.zeros((20, 7), dtype))
+        batch = (np.zeros((20, 7), dtype),)
+        found[f"prediction {link}"] = predictor._plan(batch, network.theta, network.stats)
     return found
 
 
@@ -116,6 +117,9 @@ class Lowering:
 
     def __init__(self, dtype):
         self.dtype, self.lower = dtype, lower
+
+    def serves_any_rows(self):
+        return False
 
 
 def launches(dtype):

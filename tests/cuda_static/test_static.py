@@ -220,7 +220,7 @@ def test_a_step_through_the_real_driver(backend, monkeypatch):
         f"sum.{i}": np.zeros((), "f4") for i in range(4)
     }
     program = backend.program(lower(planned.plan(32)), {n: on_host(a) for n, a in host.items()})
-    table = PlannedRunner(planned._pure)._table(program.plan, [planned.lr] * 6, 0, planned.seed)
+    table = PlannedRunner(planned._pure)._table(program.plan, 32, [planned.lr] * 6, 0, planned.seed)
     rows = on_host(np.tile(np.arange(96, dtype=np.int32), 2))
     program.run(table[:4], rows, 32)
     program.bind("x", on_host(x.copy()))

@@ -81,7 +81,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     early_stopping : bool
         Whether to watch validation data, and to keep the parameters of the best epoch.
     validation_fraction : float
-        What early stopping sets aside unless `fit` is given validation data; classes keep their shares.
+        What early stopping sets aside unless `fit` is given validation data; classes keep their shares, unless one
+        has a single row or there are more classes than rows set aside: then all rows are drawn alike.
     monitor : "auto", str or callable
         "loss" or a metric, see `xmlp.metrics`; "auto" is the loss. A function with the attribute
         ``greater_is_better = False`` is minimised.
@@ -113,7 +114,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     loss_curve_, validation_curve_ : list of float
         The training loss, and what `monitor` says of the validation data if there are any.
     n_iter_ : int
-        Epochs made.
+        Epochs made by all calls of `fit` and `partial_fit` since training began; scikit-learn's perceptron counts those
+        of the last call.
     best_score_ : float or None
         The best of `validation_curve_`.
     n_features_in_, feature_names_in_, n_outputs_

@@ -1,5 +1,6 @@
 """The regressor: one target or several."""
 
+import warnings
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from xmlp.settings import flag
 from xmlp.weights import product
 
 Array = Any
+_FAR = 30.0  # mean and deviation of targets beyond which a loss that has a scale of its own is warned of
 
 
 @dataclass(repr=False, eq=False)
@@ -168,12 +170,26 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return isinstance(self._loss(), (SquaredError, AbsoluteError))
 
     def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
-        if self._units is None:
-            return
         latest = Moments.of(targets, weights)
+        if self._units is None:
+            if fresh and isinstance(self.scale_targets, str):
+                self._warn_of_scale(latest)
+            return
         self._moments = self._moments.joined(latest) if partial and self._moments is not None else latest
         old, self._units = self._units, self._units.after(self._moments)
         self._moved = old, self._trainer.steps, move(self._trainer.network, old, self._units)
+
+    def _warn_of_scale(self, moments: Moments) -> None:
+        """A loss with a scale of its own is not rescaled behind its back, and may then learn nothing."""
+        mean, deviation = float(np.abs(moments.mean).max()), moments.deviation[moments.deviation > 0]
+        if deviation.size and (mean > _FAR or deviation.max() > _FAR or deviation.min() < 1 / _FAR):
+            spread = f"{deviation.min():.3g} to {deviation.max():.3g}"
+            warnings.warn(
+                f"{self._loss().name} is trained on the targets as they are, of a mean of up to {mean:.3g} and "
+                f"deviations of {spread}: bring them near 1, or pass scale_targets=True, which has the loss measure in "
+                "deviations of y; scale_targets=False does not warn",
+                stacklevel=2,
+            )
 
     def _revert(self) -> None:
         if self._units is None:
