@@ -73,7 +73,7 @@ def test_codes_and_classes_that_went_through_a_spreadsheet_are_known():
     columns = {"zip": ["02935", "10001", "02935"], "y": ["1", "0", "1"]}
     schema = TableSchema.learn(Table("t.csv", columns, [2, 3, 4]), "y")
     later = Table("t.csv", {"zip": ["2935", "10001.0", "7"], "y": ["1.0", "0.0", "01"]}, [2, 3, 4])
-    x, remarks = schema.encode(later)
+    x, remarks, _ = schema.encode(later)
     assert x.tolist() == [[1, 0], [0, 1], [0, 0]]
     assert remarks == ["column 'zip': 1 of 3 rows hold no category of the training, such as '7'"]
     assert schema.targets(later).tolist() == [1, 0, 1]
@@ -110,7 +110,7 @@ def test_a_missing_number_becomes_the_mean_and_a_feature_unless_it_is_refused(ce
 
 def test_the_mean_is_learnt_even_when_no_training_number_is_missing():
     schema = TableSchema.learn(column_table("1", "2"), "y")
-    x, remarks = schema.encode(column_table("?", "4"))
+    x, remarks, _ = schema.encode(column_table("?", "4"))
     assert x.tolist() == [[1.5], [4]]
     assert remarks == ["column 'x': 1 of 2 rows have no value, as none had in training; the mean is taken"]
     with pytest.raises(DataError, match="line 2, column 'x': a number is missing"):

@@ -12,13 +12,11 @@ from xmlp.cli import model
 from xmlp.cli.text import shown
 from xmlp.data import NumberColumn, Survey, Table, TableSchema, mean_and_scale
 from xmlp.data.batches import split_rows
-from xmlp.data.table import labels
+from xmlp.data.table import check_range, labels
 from xmlp.network import Network
 
-_BLOCK = 8192  # rows of a table that become numbers at a time
 _MAX_TOLD = 5  # classes whose rows are told one by one
 _LEAST_STEPS = 2**10  # of the numbers that predictions can be, in a deviation of the target
-_RESOLUTION = 2**16  # different values between the smallest and the largest of a column that features must keep
 
 
 class Rows(NamedTuple):
@@ -146,10 +144,12 @@ def table(
     survey.check(whole)
     if len(survey.kept) < len(whole):
         whole = whole.take(survey.kept)
+    numbers = {column.name: column.kind == "number" for column in survey.learnt}
+    whole = whole.settled({**numbers, target: not survey.classes})
     classes = labels(whole, target, survey.classes) if survey.classes else None
     train, held = _split(len(whole), validation, seed, classes)
     schema = TableSchema.of(survey, whole.take(train))
-    rows, kept = (_rows(schema, whole, part, dtype) if len(part) else None for part in (train, held))
+    rows, kept = (_rows(schema, whole.take(part), dtype) if len(part) else None for part in (train, held))
     assert rows is not None
     if not schema.classes and (rows.y == rows.y[0]).all():
         raise whole.error(f"all targets to train on are {rows.y[0]:g}: there is nothing to learn", column=target)
@@ -168,28 +168,17 @@ def _warn_of_coarse_targets(job: Job, dtype: str) -> None:
         click.echo(f"note: {shown(told)}{hint}", err=True)
 
 
-def _rows(schema: TableSchema, whole: Table, part: Any, dtype: str) -> Rows:
-    """Some rows of a table, block by block: only the result is ever as large as the part.
+def _rows(schema: TableSchema, part: Table, dtype: str) -> Rows:
+    """The features and targets of a table.
 
     Features have the dtype of the network, unless that is too coarse for a column to be told apart once its mean is
     taken off, as seconds since 1970 are in float32: then all are float64.
     """
-    x = np.empty((len(part), schema.in_features), dtype)
-    y = np.empty(len(part), np.int64 if schema.classes else np.float64)
-    low, high = np.full(schema.in_features, np.inf), np.full(schema.in_features, -np.inf)
-    error = np.zeros(schema.in_features)
-    for start in range(0, len(part), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        block = whole.take(part[rows])
-        y[rows] = schema.targets(block)
-        if not schema.classes:
-            model.check_range(block, y[rows, None], (schema.target,), dtype)
-        exact = model.features(schema, block, dtype)
-        x[rows] = exact
-        low, high = np.minimum(low, exact.min(axis=0)), np.maximum(high, exact.max(axis=0))
-        error = np.maximum(error, np.abs(exact - x[rows]).max(axis=0))
-    coarse = (error > (high - low) / _RESOLUTION) & (high > low)
-    return _rows(schema, whole, part, "float64") if dtype == "float32" and coarse.any() else Rows(x, y)
+    y: Any = schema.targets(part)
+    if not schema.classes:
+        check_range(part, y[:, None], schema.target, dtype)
+    x, _, coarse = schema.encode(part, dtype)
+    return Rows(schema.encode(part, fits=dtype).x if coarse else x, y)
 
 
 def _split(rows: int, fraction: float, seed: int, classes: Any) -> tuple[Any, Any]:

@@ -34,18 +34,24 @@ _VERSION = 2  # of the JSON; the first had none
 _NO_CLASSES = ("", "NA", "NaN", "nan", "null", "?")  # were missing in the first version, too, which knew no others
 
 
+_RESOLUTION = 2**16  # different values between the smallest and the largest of a column that features must keep
+
+
 class Features(NamedTuple):
     """Features of a table.
 
     Attributes
     ----------
-    x : ndarray of shape (N, in_features), float64
+    x : ndarray of shape (N, in_features)
     remarks : list of str
         What was unlike the training table: categories that were never seen, gaps where none had been.
+    coarse : bool
+        Whether the dtype of x rounds the numbers of a column to few steps between its smallest and its largest.
     """
 
-    x: npt.NDArray[np.float64]
+    x: npt.NDArray[Any]
     remarks: list[str]
+    coarse: bool
 
 
 @dataclass(frozen=True)
@@ -193,17 +199,28 @@ class TableSchema:
         """
         return self.encode(table).x
 
-    def encode(self, table: Table) -> Features:
-        """Turn a table into features, and say what was unlike the training table."""
+    def encode(self, table: Table, dtype: str = "float64", *, fits: str | None = None) -> Features:
+        """Turn a table into features of a dtype, column by column, and say what was unlike the training table.
+
+        A number that is too large for `fits`, by default the dtype, is refused.
+        """
         if missing := [column.name for column in self.columns if column.name not in table.columns]:
             raise absent(table, missing, "features")
-        x = np.zeros((len(table), self.in_features))
-        start, remarks = 0, []
+        x = np.zeros((len(table), self.in_features), dtype)
+        start, remarks, coarse = 0, [], False
         for column in self.columns:
             stop = start + len(column.features)
-            remarks += column.fill(table, x[:, start:stop])
+            out = x[:, start:stop]
+            if all(column.indicators):
+                remarks += column.fill(table, out)
+            else:
+                exact = np.zeros((len(table), stop - start))
+                remarks += column.fill(table, exact)
+                check_range(table, exact, column.name, fits or dtype)
+                out[...] = exact
+                coarse = coarse or _is_coarse(exact, out)
             start = stop
-        return Features(x, remarks)
+        return Features(x, remarks, coarse)
 
     def labelled(self, table: Table) -> npt.NDArray[np.int64]:
         """Positions of the rows that have a target."""
@@ -285,6 +302,25 @@ class TableSchema:
         version, target, task, classes, columns, form = fields(data, *names)
         check(version == _VERSION, f"its version is {reprlib.repr(version)}, and this xmlp reads 1 and {_VERSION}")
         return cls(target, task, sequence(classes), tuple(map(_column, sequence(columns))), format_from_json(form))
+
+
+def check_range(table: Table, values: npt.NDArray[np.float64], column: str, dtype: str) -> None:
+    """Refuse a number that is too large for the dtype; the message names its cell."""
+    most = np.finfo(dtype).max / 16  # leaves room for the standardisation
+    if len(values) and max(values.max(), -values.min()) > most:
+        row, place = divmod(int(np.abs(values).argmax()), values.shape[1])
+        value = values[row, place]
+        raise table.error(f"{value:g} is too large for {dtype}", row=row, column=column)
+
+
+def _is_coarse(exact: npt.NDArray[np.float64], rounded: npt.NDArray[Any]) -> bool:
+    """Whether rounding has left too few steps between the smallest and the largest number, as of seconds since 1970."""
+    if rounded.dtype == exact.dtype or not len(exact):
+        return False
+    return any(  # one after another, for memory's sake
+        0 < (spread := np.ptp(values)) < _RESOLUTION * np.abs(values - some).max()
+        for values, some in zip(exact.T, rounded.T, strict=True)
+    )
 
 
 def labels(table: Table, target: str, classes: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xmlp.data.blocks import Block, Floats, Lists, plain_numbers, renumbered
+from xmlp.data.blocks import Block, Floats, Lines, Lists, different, plain_numbers, renumbered
 from xmlp.data.dialect import Dialect
 from xmlp.data.textfile import failure
 from xmlp.errors import DataError
@@ -127,6 +127,31 @@ class _Store:
         return cells
 
 
+class _Settled:
+    """Columns as what they were read as, numbers or different texts, without the bytes of the file."""
+
+    def __init__(self, columns: Sequence[Floats | Cells], lines: Lines) -> None:
+        self._columns = columns
+        self.lines = lines
+
+    def strings(self, column: int) -> list[str]:
+        held = self._columns[column]
+        if isinstance(held, Cells):
+            return [held.texts[code] for code in held.codes]
+        return [*map(repr, held.tolist())]
+
+    def numbers(self, column: int, strict: bool) -> Floats | None:
+        held = self._columns[column]
+        if not isinstance(held, Cells):
+            return held
+        values = plain_numbers(held.texts, strict)
+        return None if values is None else values[held.codes]
+
+    def cells(self, column: int) -> tuple[list[str], npt.NDArray[np.int64]]:
+        held = self._columns[column]
+        return (held.texts, held.codes.astype(np.int64)) if isinstance(held, Cells) else different(self.strings(column))
+
+
 class _Columns(Mapping[str, Sequence[str]]):
     """The columns of a table by name; the strings are made when they are asked for."""
 
@@ -240,6 +265,27 @@ class Table:
         rows = rows.astype(np.int64)
         chosen = rows if self._rows is None else self._rows[rows]
         return Table.__new__(Table)._fill(self.name, self._store, chosen, self.dialect)
+
+    def settled(self, numbers: Mapping[str, bool]) -> "Table":
+        """The same rows of some columns, without the bytes of the file, so that a large one takes less memory.
+
+        A column of which `numbers` says so is held as plain numbers where all of its cells are such, and no longer as
+        they were written; others as their different texts.
+
+        >>> table = Table("ab.csv", {"a": ["1", "2.50"], "b": ["1", "1"], "c": ["", ""]}, [2, 3])
+        >>> table.settled({"b": False, "a": True})
+        Table(name='ab.csv', columns={'b': ['1', '1'], 'a': ['1.0', '2.5']}, lines=[2, 3])
+        """
+        held: list[Floats | Cells] = []
+        for name, plain in numbers.items():
+            values = self.floats(name) if plain else None
+            if values is None:
+                cells = self.cells(name)
+                held.append(Cells(cells.texts, cells.codes.astype(np.min_scalar_type(len(cells.texts)))))
+            else:
+                held.append(values)
+        store = _Store(list(numbers), [_Settled(held, np.asarray(self.lines, dtype=np.int64))])
+        return Table.__new__(Table)._fill(self.name, store, None, self.dialect)
 
     def cells(self, column: str) -> Cells:
         """A column, each different text once.
