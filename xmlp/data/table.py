@@ -318,7 +318,7 @@ def _is_coarse(exact: npt.NDArray[np.float64], rounded: npt.NDArray[Any]) -> boo
     if rounded.dtype == exact.dtype or not len(exact):
         return False
     return any(  # one after another, for memory's sake
-        0 < (spread := np.ptp(values)) < _RESOLUTION * np.abs(values - some).max()
+        0 < np.ptp(values) < _RESOLUTION * np.abs(values - some).max()
         for values, some in zip(exact.T, rounded.T, strict=True)
     )
 
