@@ -159,7 +159,7 @@ def test_settings_reach_the_network_and_the_optimizer() -> None:
     model = fitted(
         "regression", hidden_layer_sizes=(8, 6), activation=[wavy, "tanh"], dropout=0.1, normalization="layer",
         loss=log_cosh, optimizer=optimizers.SGD(0.1, momentum=0.9), learning_rate=schedule, clip_norm=1.0,
-        dtype="float32",
+        dtype="float32", scale_targets=False,
     )  # fmt: skip
     summary = model.network_.summary()
     for part in ("LayerNorm", "Dropout", "function=wavy", "function=tanh"):

@@ -185,7 +185,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         if deviation.size and (mean > _FAR or deviation.max() > _FAR or deviation.min() < 1 / _FAR):
             spread = f"{deviation.min():.3g} to {deviation.max():.3g}"
             warnings.warn(
-                f"{self._loss().name} is trained on the targets as they are, of a mean of up to {mean:.3g} and "
+                f"the {self._loss().name} is trained on the targets as they are, of a mean of up to {mean:.3g} and "
                 f"deviations of {spread}: bring them near 1, or pass scale_targets=True, which has the loss measure in "
                 "deviations of y; scale_targets=False does not warn",
                 stacklevel=2,
