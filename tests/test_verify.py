@@ -16,7 +16,7 @@ from xmlp import (
     optimizers,
     verify,
 )
-from xmlp.graph.formula import Formula
+from xmlp.graph.formula import Definition, Formula
 from xmlp.graph.node import array, make
 from xmlp.parameters import Gradients, ParamSpec
 from xmlp.verify.core import Check, Trial
@@ -142,11 +142,17 @@ def test_a_sign_error_in_a_backward_pass_is_seen(planted, layer, fault, rows):
         assert red(rows).keys() == set(rows)
 
 
+def formula_of(right, node):
+    """A formula in the place of another, with a graph of its own."""
+    definition = Definition(right.name, right.arrays, tuple(right.scalars), lambda: ([node()], {}), None)
+    return Formula(definition, right.scalars)
+
+
 @pytest.mark.parametrize("name", sorted(formulas()))
 def test_a_sign_error_in_a_pullback_is_seen(planted, name):
     formula = formulas()[name]
     right = formula.pullback
-    negated = Formula(right.name, right.arrays, right.scalars, lambda: [make("negative", right.graph.outputs[0])])
+    negated = formula_of(right, lambda: make("negative", right.graph.outputs[0]))
     with planted(formula, "pullback", negated):
         found = red("layer-Activation")
     assert found.keys() == {"layer-Activation"}
@@ -185,7 +191,7 @@ def naive_cross_entropy(xp, a, target):
 def recomputing(right):
     """The pullback of the sigmoid with its exponential computed again."""
     slope = activations.sigmoid.derivative.graph.outputs[0]
-    return Formula(right.name, right.arrays, right.scalars, lambda: [make("multiply", array("dy"), slope)])
+    return formula_of(right, lambda: make("multiply", array("dy"), slope))
 
 
 def always(value):

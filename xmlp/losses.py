@@ -76,7 +76,7 @@ class Loss(Normalized, ABC):
 
         Weights have the mean 1 over the data set (`xmlp.weights`), so that N is the expected weight of the batch.
         """
-        return gradient if self.reduction == "sum" else gradient / float(gradient.shape[-2])
+        return gradient if self.reduction == "sum" else gradient / (1.0 * gradient.shape[-2])
 
     def reduced(self, xp: Any, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
         """The loss and its gradient after the reduction over the batch; both 0 if all weights are."""

@@ -150,7 +150,7 @@ def random_command_lines(size: int, folder: Path) -> str:
         trained = CliRunner().invoke(main, ["train", "a.csv", "--target", "y", "--epochs", "1", "--quiet"])
         assert trained.exit_code == 0, trained.output
         with (
-            mock.patch.object(xmlp.cli.train, "_train", lambda *args, **kw: None),
+            mock.patch.object(xmlp.cli.train, "_train", lambda *args, **kw: xmlp.cli.train.Outcome(None, 1)),
             mock.patch.object(xmlp.cli.info, "_self_test", lambda name: "works"),
             mock.patch.object(xmlp.verify, "verify", lambda backend, only: []),
         ):

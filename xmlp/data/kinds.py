@@ -182,11 +182,16 @@ def decide(name: str, cells: Cells, wish: str | None = None, decimal: str | None
 def decide_fractions(name: str, values: npt.NDArray[np.float64]) -> Decision | None:
     """Decide the same about a column of plain finite numbers, quickly; None unless some have a fraction.
 
+    None as well where each point could stand between thousands, as in 26.581.
+
     >>> decide_fractions("x", np.asarray([1.0, 2.5])).high
     2.5
     """
     low, high = float(values.min()), float(values.max())
     if low == high or not (values != np.floor(values)).any():
+        return None
+    sizes = np.abs(values)
+    if sizes.min() >= 1 and sizes.max() < 1000 and (np.abs(1000 * sizes - np.round(1000 * sizes)) < 1e-6).all():
         return None
     distinct = len(np.unique(values))
     return Decision(name, "number", "all cells are numbers", len(values), 0, distinct, PLAIN, low, high)

@@ -339,8 +339,6 @@ def _inconsistent(marks: _Marks, cells: Sequence[tuple[int, str]]) -> set[str]:
 
 def _others(marks: _Marks, order: list[_Marks], weights: Any, parts: Sequence[_Parts]) -> Iterator[_Marks]:
     """Marks that fit as many rows with the other decimal mark, and read some of them otherwise."""
-    if marks[1] not in (",", ".") and marks[0] == ".":
-        return
     for other, weight in zip(order, weights, strict=True):
         if weight == weights[order.index(marks)] and other[0] != marks[0]:
             both = (p for p in parts if {marks, other} <= {*_fitting(p.shape)})

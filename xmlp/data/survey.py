@@ -121,15 +121,16 @@ class Survey:
             raise table.error("no columns besides the target", column=target)
         strict, rows = missing == "refuse", np.arange(len(table))
         if target is None:
-            return cls(table.name, len(rows), _columns(table, None, wishes), None, None, "", (), rows, strict)
+            found = tuple(_columns(table, wishes).values())
+            return cls(table.name, len(rows), found, None, None, "", (), rows, strict)
         task, hint = _asked(target, task, wishes.pop(target, None))
-        decision, task, reason, classes, gap = _target(table, target, task, hint)
+        decisions = _columns(table, wishes if hint is None else {**wishes, target: hint})
+        decision, task, reason, classes, gap = _target(table, task, decisions.pop(target))
         if gap.any() and strict:
             raise table.error("the target is missing; remove the row", row=int(gap.argmax()), column=target)
         kept = np.flatnonzero(~gap)
-        return cls(
-            table.name, len(rows), _columns(table, target, wishes), decision, task, reason, classes, kept, strict
-        )  # fmt: skip
+        found = tuple(decisions.values())
+        return cls(table.name, len(rows), found, decision, task, reason, classes, kept, strict)
 
     @property
     def learnt(self) -> tuple[Decision, ...]:
@@ -159,10 +160,9 @@ class Survey:
             raise table.error(f"no columns to learn from ({why}). Name the kind of one: --columns NAME:category")
 
 
-def _columns(table: Table, target: str | None, wishes: dict[str, str]) -> tuple[Decision, ...]:
+def _columns(table: Table, wishes: dict[str, str]) -> dict[str, Decision]:
     """Decide about each column; what two decimal marks could mean is decided by the columns where one does."""
-    names = [name for name in table.columns if name != target]
-    found = {name: _column(table, name, wishes.get(name)) for name in names}
+    found = {name: _column(table, name, wishes.get(name)) for name in table.columns}
     numbers = {name: column.format for name, column in found.items() if isinstance(column.format, NumberFormat)}
     open_ = [name for name, form in numbers.items() if form.group == "," and found[name].notes]
     certain = [form for name, form in numbers.items() if name not in open_]
@@ -172,7 +172,7 @@ def _columns(table: Table, target: str | None, wishes: dict[str, str]) -> tuple[
     for name in open_ * (semicolons or commas) + fractions * commas:
         settled = decide(name, table.cells(name), decimal=",") if name not in wishes else found[name]
         found[name] = settled if settled.odd is None else found[name]
-    return tuple(found.values())
+    return found
 
 
 def _column(table: Table, name: str, wished: str | None) -> Decision:
@@ -194,11 +194,10 @@ def _asked(target: str, task: str | None, wished: str | None) -> tuple[str | Non
 
 
 def _target(
-    table: Table, name: str, task: str | None, hint: str | None
+    table: Table, task: str | None, found: Decision
 ) -> tuple[Decision, str, str, tuple[str, ...], npt.NDArray[np.bool_]]:
     """Decide about the target: how it reads, the task and why, the classes, and which rows have none."""
-    cells = table.cells(name)
-    found = decide(name, cells, hint)
+    name, cells = found.name, table.cells(found.name)
     numeric = isinstance(found.format, NumberFormat) and found.kind != "date"
     if isinstance(found.format, str) and task is None:
         raise table.error(
