@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Real
 from typing import Any, ClassVar, NamedTuple
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from xmlp import losses, metrics, optimizers
 from xmlp import weights as weighting
 from xmlp.backends import owner
+from xmlp.backends.base import spans
 from xmlp.backends.host import host_array, refuse_containers, refuse_times
 from xmlp.callbacks import EarlyStopping, callbacks_of
 from xmlp.errors import unknown
@@ -167,7 +169,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         """Train. What fails leaves the estimator as it was; what the user interrupts keeps the epochs made so far."""
         before = dict(self.__dict__)
         try:
-            self._train(X, y, sample_weight, validation, fresh=fresh, partial=partial)
+            with nullcontext() if fresh else self._trainer.undone():
+                self._train(X, y, sample_weight, validation, fresh=fresh, partial=partial)
         except BaseException as error:
             trainer, old = self.__dict__.get("_trainer"), before.get("_trainer") if fresh else None
             trained = trainer is not None and trainer is not old and trainer.history.get("loss")
@@ -293,6 +296,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             )
         if _alike(latest.wanted, self._rate.wanted):
             optimizer, latest = replace(optimizer, lr=self._same_rate(trainer, self._rate, partial)), self._rate
+        else:
+            trainer.lr_scale = 1.0  # a callback had scaled the rate of before
         trainer._go_on_with(optimizer, self.l1, self._l2(), self.clip_norm)
         return latest
 
@@ -336,10 +341,10 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         return {
             "network_": self._finished(self._trainer.network),
             "history_": history,
-            "loss_curve_": list(history["loss"]),
+            "loss_curve_": list(history.get("loss", [])),
             "validation_curve_": list(curve),
             "best_score_": better(known) if known else None,
-            "n_iter_": len(history["loss"]),
+            "n_iter_": len(history.get("loss", [])),
         }
 
     def _finished(self, network: Network) -> Network:
@@ -381,12 +386,16 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         if isinstance(wanted, str) and wanted != "auto":
             if wanted not in _SCHEDULES:
                 raise ValueError(unknown("learning_rate", wanted, ["auto", *_SCHEDULES]))
-            steps, start = self.max_iter * math.ceil(rows / self._batch_size(rows)), rate(optimizer.lr, 0)
+            steps, start = self.max_iter * len(self._spans(rows)), rate(optimizer.lr, 0)
             schedule = _later(_SCHEDULES[wanted](start, total_steps=steps), made)
             return replace(optimizer, lr=schedule), _Rate((wanted, start), made + steps)
         if isinstance(wanted, str):
             wanted = optimizer.lr
         return replace(optimizer, lr=_later(wanted, made)), _Rate(wanted)
+
+    def _spans(self, rows: int) -> list[tuple[int, int]]:
+        """Where the batches of an epoch start and stop: a row alone has no variance to normalise by."""
+        return spans(rows, self._batch_size(rows), least=2 if self.normalization == "batch" else 1)
 
     def _batch_size(self, rows: int) -> int:
         if isinstance(self.batch_size, str):

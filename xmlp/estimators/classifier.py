@@ -123,6 +123,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             sample_weight = host_array(arrays.host(sample_weight), "sample_weight").mean(axis=1)
         labels = _labels(y)
         missing = _missing(labels).reshape(len(labels), -1).any(axis=1)
+        if getattr(getattr(y, "dtype", None), "kind", "") == "O" and labels.dtype.kind in "biuf":
+            y = np.ma.getdata(labels)  # numbers among objects are numbers, as in `fit`
         if missing.any():
             known = np.flatnonzero(~missing)
             X, y = _safe_indexing(X, known), np.ma.getdata(labels)[known]

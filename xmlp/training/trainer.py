@@ -5,7 +5,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, NamedTuple
@@ -126,9 +127,9 @@ class Trainer:
         if not isinstance(network, Network):
             raise TypeError(f"a Trainer takes a Network, got {type(network).__name__}")
         self.network = network
-        self.loss = losses.get(loss)
-        self.optimizer = optimizers.get(optimizer)
-        self.metrics = _metrics(metrics)
+        self._loss = losses.get(loss)
+        self._optimizer = optimizers.get(optimizer)
+        self.metrics = metrics
         self.callbacks = callbacks_of(callbacks)
         self.seed = seeds.check_seed(seed)
         if on_nonfinite not in ("skip", "raise"):
@@ -175,6 +176,68 @@ class Trainer:
         """A second trainer in the same state, with a network of its own: two that share one spoil each other's."""
         return copy.deepcopy(self)
 
+    # --- settings -----------------------------------------------------------------------------------------------------
+
+    @property
+    def loss(self) -> Loss:
+        """What is trained; fixed, since what has been measured and remembered is about it."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, value: Any) -> None:
+        raise AttributeError(f"a trainer keeps its loss, {self._loss!r}: make another trainer of the same network")
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The update rule; another of the same kind may take its place, and goes on with its vectors."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Any) -> None:
+        new, old = optimizers.get(value), self._optimizer
+        if type(new) is not type(old) or new.slots != old.slots:
+            raise AttributeError(
+                f"a trainer goes on with an optimizer of the kind that it has, {old!r}, whose vectors it keeps; got "
+                f"{new!r}: make another trainer of the same network"
+            )
+        self._go_on_with(new, self.l1, self.l2, self.clip_norm)
+
+    @property
+    def l1(self) -> float:
+        """Penalty l1 sum |w|."""
+        return self._pure.l1
+
+    @l1.setter
+    def l1(self, value: float) -> None:
+        self._go_on_with(self._optimizer, value, self.l2, self.clip_norm)
+
+    @property
+    def l2(self) -> float:
+        """Penalty l2 sum w^2."""
+        return self._pure.l2
+
+    @l2.setter
+    def l2(self, value: float) -> None:
+        self._go_on_with(self._optimizer, self.l1, value, self.clip_norm)
+
+    @property
+    def clip_norm(self) -> float | None:
+        """Bound on the norm of the gradient."""
+        return self._pure.clip_norm
+
+    @clip_norm.setter
+    def clip_norm(self, value: float | None) -> None:
+        self._go_on_with(self._optimizer, self.l1, self.l2, value)
+
+    @property
+    def metrics(self) -> "list[metrics.Metric]":
+        """What is measured after each epoch."""
+        return self._measures
+
+    @metrics.setter
+    def metrics(self, value: Sequence[Any]) -> None:
+        self._measures = _metrics(value)
+
     # --- state --------------------------------------------------------------------------------------------------------
 
     def _state(self, sums: tuple[Array, ...]) -> State:
@@ -202,6 +265,19 @@ class Trainer:
         self.steps, self.position, self.lr_scale, self.network.link, self._mean, state = snapshot
         self._sums = state.sums
         self._commit(state)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What fails within leaves the trainer as it was before; what the user interrupts keeps what was made."""
+        before, snapshot, history = dict(self.__dict__), self._snapshot(), {n: [*c] for n, c in self.history.items()}
+        try:
+            yield
+        except Exception:
+            self.__dict__.update(before)
+            self._restore(snapshot)
+            self.history.clear()
+            self.history.update(history)
+            raise
 
     @property
     def lr(self) -> float:
@@ -476,6 +552,7 @@ class Trainer:
         """
         verbose = loudness(verbose)
         self._acquire()
+        began, mean = self.steps, self._mean
         try:
             self.callbacks = callbacks_of(self.callbacks)
             source, validation = self._begin(
@@ -490,6 +567,8 @@ class Trainer:
                         if self._epoch(source, validation) and verbose:
                             print(_line(self.epoch, self.history), flush=True)
             except BaseException as error:
+                if self.steps == began:  # the rows that were not learnt from do not count
+                    self._mean = mean
                 self._end(error)
                 raise
             self._end(None)
@@ -631,7 +710,7 @@ class Trainer:
         finite = all(map(math.isfinite, (total, cost, *nans))) and skipped < self.position
         if not finite or (skipped and self.on_nonfinite == "raise"):
             raise divergence.error(self, source, before, total / weight if weight else math.nan)
-        row = {"loss": total / weight if self.loss.reduction == "mean" else total}
+        row = {"loss": total / (weight or 1.0) if self.loss.reduction == "mean" else total}
         if self._pure.l1 or self._pure.l2:
             row["penalty"] = cost / (self.position - skipped)
         if skipped:
@@ -706,7 +785,7 @@ class Trainer:
         l1, l2, clip_norm = _penalties(l1, l2, clip_norm)
         step = replace(self._pure, optimizer=optimizer, l1=l1, l2=l2, clip_norm=clip_norm)
         as_before = replace(step, optimizer=replace(optimizer, lr=self._pure.optimizer.lr))
-        self.optimizer = optimizer
+        self._optimizer = optimizer
         if as_before != self._pure:  # programs do not depend on the learning rate
             self._pure, self._runner = step, runner(step, self._planned)
 
