@@ -305,3 +305,38 @@ def test_predictions_are_plain_numbers(here):
     values = network.predict(np.arange(60.0)[:, None])[:, 0]
     assert not any("e" in text for text in predicted)
     assert [np.float32(text) for text in predicted] == values.tolist()
+
+
+# --- what is the same in all rows to train on -------------------------------------------------------------------------
+
+
+def test_what_never_varies_in_the_rows_to_train_on_counts_for_nothing(here):
+    """A column, a category and a gap that only rows without a target have: as a test part that was put to it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=60)
+    columns = {
+        "a": [f"{v:.3f}" for v in x], "c": ["0"] * 50 + [str(4000 + 100 * i) for i in range(10)],
+        "h": ["red", "blue"] * 25 + ["green"] * 10, "y": [f"{2 * v + 1:.3f}" for v in x[:50]] + [""] * 10,
+    }  # fmt: skip
+    told = run("train", table(here / "a.csv", columns), "--target", "y", "--epochs", 40).stderr
+    assert "note: nothing is learnt of c: the same in all rows to train on" in told
+    rows = {"a": ["0.5"] * 3, "c": ["0", "4900", "-1e6"], "h": ["red"] * 3}
+    same = read_csv(run("predict", "model.safetensors", table(here / "b.csv", rows)).stdout)["prediction"]
+    assert len(set(same)) == 1
+    strange = {"a": ["0.5"] * 2, "c": ["0"] * 2, "h": ["green", "never seen"]}
+    alike = read_csv(run("predict", "model.safetensors", table(here / "d.csv", strange)).stdout)["prediction"]
+    assert len(set(alike)) == 1
+
+
+@pytest.mark.parametrize("changed", ["file", "dtype", "columns", "target"])
+def test_a_finished_run_is_not_taken_for_another(here, changed):
+    columns = {"a": [str(i % 7) for i in range(60)], "b": [f"{i / 3:.2f}" for i in range(60)]}
+    columns |= {"y": [f"{i / 4:.2f}" for i in range(60)]}
+    train = ["train", table(here / "a.csv", columns), "--target", "y", "--epochs", 2]
+    run(*train)
+    assert "nothing to resume" in run(*train, "--resume").stderr
+    if changed == "file":
+        table(here / "a.csv", {**columns, "b": columns["b"][::-1]})
+    train = [*train[:3], "b", *train[4:]] if changed == "target" else train
+    more = {"dtype": ["--dtype", "float64"], "columns": ["--columns", "b:drop"]}.get(changed, [])
+    assert "there is nothing to resume" in run(*train, *more, "--resume", code=2).stderr

@@ -1,9 +1,11 @@
 """What columns are taken for: kinds, with reasons, from all cells and whatever their order."""
 
+import io
+
 import numpy as np
 import pytest
 
-from xmlp.data import Table
+from xmlp.data import Survey, Table, read_csv
 from xmlp.data.csvfile import Cells
 from xmlp.data.kinds import decide, decide_fractions
 from xmlp.data.missing import is_missing
@@ -214,3 +216,28 @@ def test_a_minus_beside_a_plus_is_no_gap():
 
 def test_no_rows_are_empty():
     assert decide("a", Cells([], np.zeros(0, dtype=np.int64))).kind == "empty"
+
+
+def test_years_of_two_digits_are_told():
+    for cells in (["24-01-31", "24-02-05", "23-12-30"], ["31.12.45", "01.06.99", "17.03.68"], ["12/25/03", "1/2/04"]):
+        found = decide("when", Table("a.csv", {"when": cells}, range(2, len(cells) + 2)).cells("when"))
+        assert found.kind == "date"
+        assert any(note.startswith(f"{cells[0]} is taken for a day of ") for note in found.notes), found.notes
+    cells = Table("a.csv", {"when": ["2024-01-31", "2024-02-05"]}, [2, 3]).cells("when")
+    assert not decide("when", cells).notes
+
+
+def test_points_that_may_stand_between_thousands_are_told():
+    for texts in (["26.581 \u20ac", "13.450 \u20ac", "927 \u20ac"], ["1.234 kg", "2.345 kg", "3.456 kg"]):
+        found = decide("price", Table("a.csv", {"price": texts}, [2, 3, 4]).cells("price"))
+        assert any(":decimal-comma" in note for note in found.notes)
+    for texts in (["0.581 \u20ac", "13.450 \u20ac", "927 \u20ac"], ["26.58 \u20ac", "13.45 \u20ac", "927.1 \u20ac"]):
+        assert not decide("price", Table("a.csv", {"price": texts}, [2, 3, 4]).cells("price")).notes
+
+
+@pytest.mark.parametrize("rows", [("1,5;26.581", "2,7;13.450", "0,5;927"), ("0,75;1.250", "1,25;2.500", "3,5;10.000")])
+def test_the_target_takes_part_in_deciding_the_decimal_mark(rows):
+    table = read_csv(io.StringIO("z;price\n" + "\n".join(rows) + "\n"))
+    survey = Survey.of(table, "price", "regression")
+    assert survey.target.high > 900
+    assert Survey.of(table, "z", "regression").columns[0].high == survey.target.high

@@ -16,6 +16,7 @@ from xmlp.data.table import check_range, labels
 from xmlp.network import Network
 
 _MAX_TOLD = 5  # classes whose rows are told one by one
+_BLOCK = 8192  # rows that are compared at a time
 _LEAST_STEPS = 2**10  # of the numbers that predictions can be, in a deviation of the target
 
 
@@ -102,6 +103,17 @@ class Job:
         mean = xp.where(numbers, first["mean"], xp.zeros_like(first["mean"]))
         scale = xp.where(numbers, first["scale"], xp.ones_like(first["scale"]))
         network.statistics = [{"mean": mean, "scale": scale}, *rest]
+        weights = np.array(network.backend.to_host(network.parameters[1]["W"]))
+        weights[~self.varying] = 0.0  # nothing will be learnt of them, so that they must not count at prediction either
+        network.parameters[1]["W"] = weights
+
+    @cached_property
+    def varying(self) -> Any:
+        """Which of the features differ among the rows to train on (in_features,)."""
+        x, found = self.train.x, np.zeros(self.train.x.shape[1], dtype=bool)
+        for start in range(0, len(x), _BLOCK):
+            found |= (x[start : start + _BLOCK] != x[0]).any(axis=0)
+        return found
 
     @property
     def _numbers(self) -> Any:
@@ -155,7 +167,21 @@ def table(
         raise whole.error(f"all targets to train on are {rows.y[0]:g}: there is nothing to learn", column=target)
     job = Job(whole.name, schema, rows, kept, survey=survey)
     _warn_of_coarse_targets(job, dtype)
+    _tell_of_constants(job)
     return job
+
+
+def _tell_of_constants(job: Job) -> None:
+    """Say which columns vary only in rows that are held out or have no target."""
+    start, names = 0, []
+    for column in job.schema.columns:
+        stop = start + len(column.features)
+        if not job.varying[start:stop].any():
+            names.append(column.name)
+        start = stop
+    if names:
+        told = ", ".join(names[:_MAX_TOLD]) + (f" and {len(names) - _MAX_TOLD} more" if len(names) > _MAX_TOLD else "")
+        click.echo(f"note: nothing is learnt of {shown(told)}: the same in all rows to train on", err=True)
 
 
 def _warn_of_coarse_targets(job: Job, dtype: str) -> None:

@@ -61,9 +61,8 @@ def _screen(path: str, network: Network, schema: TableSchema | None, width: int)
     numbers = f"{network.in_features} features, {network.out_features} outputs, {network.layout.size} parameters"
     yield from wrapped(f"network: {numbers}, {network.dtype}; {layers}", width, "")
     if made := _training(network):
-        yield from wrapped(
-            "trained: " + ", ".join(f"{name} {_word(v)}" for name, v in made.items()), width, "", lines=8
-        )
+        told = ", ".join(f"{name} {_word(v)}" for name, v in made.items() if name != "data")  # a fingerprint
+        yield from wrapped(f"trained: {told}", width, "", lines=8)
 
 
 def _about(column: Column) -> str:

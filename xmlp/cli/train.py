@@ -158,18 +158,18 @@ def command(
     if exists and not (force or resume):
         raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
     recipe = _recipe(DIGITS if csv is None else TABLE, {name: v for name, v in settings.items() if v is not None})
-    if resume and not run.saved and Path(path).exists():
-        if not _finished(path, recipe, seed):
-            raise click.UsageError(f"there is nothing to resume: {run.folder} holds no checkpoint, and {path} exists")
-        click.echo(f"nothing to resume: {shown(path)} is the model of such a run that was finished", err=True)
-        run.forget()  # what a save left that was killed
-        return
     _optimizer(recipe, 1)
     device = _backend(backend, dtype)
     if csv is None:
         job = jobs.digits(recipe.validation, seed)
     else:
         job = jobs.table(csv, target, task, missing or "mean", columns, recipe.validation, seed, dtype)
+    if resume and not run.saved and Path(path).exists():
+        if not _finished(path, recipe, seed, device.dtype, job):
+            raise click.UsageError(f"there is nothing to resume: {run.folder} holds no checkpoint, and {path} exists")
+        click.echo(f"nothing to resume: {shown(path)} is the model of such a run that was finished", err=True)
+        run.forget()  # what a save left that was killed
+        return
     held = 0 if job.validation is None else len(job.validation.x)
     course = Course(recipe.epochs, len(job.train.x), recipe.batch_size, job.metric, held)
     if resume and not run.saved and not quiet:
@@ -199,13 +199,21 @@ def command(
     context.exit(128 + ended.signal)
 
 
-def _finished(path: str, recipe: Recipe, seed: int) -> bool:
-    """Whether a model came out of a run with these settings; how many epochs one with patience takes is not known."""
-    wanted = json.loads(json.dumps({**asdict(recipe), "seed": seed}))
+def _finished(path: str, recipe: Recipe, seed: int, dtype: str, job: jobs.Job) -> bool:
+    """Whether a model came out of a run with these settings and data.
+
+    How many epochs one with patience takes is not known.
+    """
+    wanted = json.loads(json.dumps({**asdict(recipe), "seed": seed, "data": _fingerprint(job)}))
     if recipe.patience is not None:
         del wanted["epochs"]
-    made = xmlp.load(path).metadata.get("training")
-    return isinstance(made, dict) and all(made.get(name) == value for name, value in wanted.items())
+    network = xmlp.load(path)
+    made = network.metadata.get("training")
+    return (
+        network.dtype == dtype
+        and isinstance(made, dict)
+        and all(made.get(name) == value for name, value in wanted.items())
+    )
 
 
 @dataclass
@@ -345,9 +353,9 @@ def _train(trainer: Trainer, job: jobs.Job, recipe: Recipe, report: Quiet, path:
             x, y = job.standardized(job.train)
             trainer.fit(x, y, validation_data=validation, **settings)
         kept = _keep_best(trainer)
-        network.metadata.pop("run")
+        data = network.metadata.pop("run")["data"]
         job.finish(network)
-        made = {**asdict(recipe), "epochs": trainer.epoch, "seed": trainer.seed, "xmlp": xmlp.__version__}
+        made = {**asdict(recipe), "epochs": trainer.epoch, "seed": trainer.seed, "xmlp": xmlp.__version__, "data": data}
         network.metadata["training"] = {**made, "kept_epoch": kept}
         network.save(path)
     ended = Outcome(interrupt.signal, kept)

@@ -182,16 +182,11 @@ def decide(name: str, cells: Cells, wish: str | None = None, decimal: str | None
 def decide_fractions(name: str, values: npt.NDArray[np.float64]) -> Decision | None:
     """Decide the same about a column of plain finite numbers, quickly; None unless some have a fraction.
 
-    None as well where each point could stand between thousands, as in 26.581.
-
     >>> decide_fractions("x", np.asarray([1.0, 2.5])).high
     2.5
     """
     low, high = float(values.min()), float(values.max())
     if low == high or not (values != np.floor(values)).any():
-        return None
-    sizes = np.abs(values)
-    if sizes.min() >= 1 and sizes.max() < 1000 and (np.abs(1000 * sizes - np.round(1000 * sizes)) < 1e-6).all():
         return None
     distinct = len(np.unique(values))
     return Decision(name, "number", "all cells are numbers", len(values), 0, distinct, PLAIN, low, high)
@@ -353,6 +348,9 @@ def _dates(column: _Column, found: dates.Dates, reason: str) -> Decision:
         kind, reason = "constant", f"each cell is {column.cells.texts[0][:40]}"
     low, high = _shown(found.layout, wall[0], wall), _shown(found.layout, wall[-1], wall)
     notes = []
+    if short := next((text for text in _present(column) if _TWO_DIGITS.fullmatch(text)), None):
+        year = dates.read(found.layout, [short]).wall[0].astype("datetime64[Y]")
+        notes.append(f"{short} is taken for a day of {year}: the year is the last number, 1969 to 2068")
     if found.other is not None and odd is None:
         text = next(t for t in _present(column) if len({str(dates.read(n, [t]).wall[0]) for n in _BOTH}) == 2)
         taken = dates.read(found.layout, [text]).wall[0].astype("datetime64[D]")
@@ -365,6 +363,7 @@ def _dates(column: _Column, found: dates.Dates, reason: str) -> Decision:
 
 
 _BOTH = ("day-month-year", "month-day-year")
+_TWO_DIGITS = re.compile(r"\d{1,2}([-./ ])\d{1,2}\1\d{2}(\D.*)?")
 
 
 def _shown(layout: str, moment: np.datetime64, wall: dates.Wall) -> str:
