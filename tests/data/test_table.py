@@ -483,3 +483,18 @@ def test_any_cells_become_finite_arrays_or_are_refused(rows, missing):
     assert np.isfinite(features).all()
     assert np.isfinite(targets).all()
     assert TableSchema.from_json(schema.to_json()) == schema
+
+
+def test_cells_that_read_in_two_ways_are_told():
+    """A file that went through another program: one row alone reads as in training, with another beside it plainly."""
+    written = ["1.234,50", "2.000,25", "900,00", "1.100,75"]
+    schema = TableSchema.learn(column_table(*written), "y")
+    for cells, said in (
+        (["900.125"], "is read as in training (decimal comma, points between thousands): 900.125 is 900125"),
+        (["900.125", "2500.5"], "is read plainly, unlike in training: 900.125 is 900.125"),
+        (["2500.5"], "is read plainly, unlike in training: 2500.5 is 2500.5"),
+    ):
+        _, remarks, _ = schema.encode(column_table(*cells))
+        assert any(said in remark for remark in remarks), remarks
+    assert not schema.encode(column_table("1.234,50", "3,25")).remarks
+    assert not schema.encode(column_table("900", "12")).remarks

@@ -71,7 +71,7 @@ class NumberColumn:
             raise _gap(table, self.name, gap, "number")
         out[:, 0] = values
         out[gap, 0] = self.mean
-        return _fill_gaps(self, gap, out)
+        return [*_two_readings(table, self), *_fill_gaps(self, gap, out)]
 
     def to_json(self) -> Fields:
         """Give all parts as what JSON can hold."""
@@ -292,6 +292,24 @@ def read_numbers(table: Table, name: str, form: NumberFormat) -> tuple[Float64, 
     values[~void] = known
     refuse(table, name, cells, ~np.isfinite(values) & ~void, "a finite number" + (f" ({form})" if str(form) else ""))
     return values[cells.codes], void[cells.codes]
+
+
+def _two_readings(table: Table, column: NumberColumn) -> list[str]:
+    """What is to be said where cells read as in training and as plain numbers, and are not the same."""
+    if column.format == PLAIN:
+        return []
+    cells = table.cells(column.name)
+    void = is_missing(cells.texts, words=True)
+    texts = [text for text, gap in zip(cells.texts, void, strict=True) if not gap]
+    simple = numerals.plain(texts)
+    if simple is None:
+        return []
+    written, taken = column.format.read(texts), numerals.read(column.format, texts)
+    for text, one, other, value in zip(texts, written, simple, taken, strict=True):
+        if one != other:
+            how = f"as in training ({column.format})" if value == one else "plainly, unlike in training"
+            return [f"column {column.name!r} is read {how}: {text} is {value:.15g}"]
+    return []
 
 
 def _read_dates(table: Table, name: str, layout: str) -> tuple[dates.Moments, npt.NDArray[np.bool_]]:
