@@ -1,12 +1,12 @@
 """Plans and programs that are kept for the next time, by what they were made for; of each kind so many and no more."""
 
-import threading
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from xmlp.backends.base import Backend
 from xmlp.graph.plan import Plan
+from xmlp.once import Lock
 
 MOST_BYTES = 1 << 26  # that programs hold together; the two latest stay whatever they hold
 MOST = 16
@@ -20,7 +20,7 @@ class Recent(Generic[Key, Value]):
     """The latest values by key, `most` of them; any number of threads may use it."""
 
     def __init__(self, most: int):
-        self._most, self._lock = most, threading.Lock()
+        self._most, self._lock = most, Lock()
         self._kept: dict[Key, Value] = {}
 
     def __len__(self) -> int:

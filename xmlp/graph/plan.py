@@ -20,7 +20,6 @@ from xmlp.graph.tensor import PlanError, TensorNode, matrix
 ITEM = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}
 VIEWS = ("reshape", "slice")
 REDUCTIONS = ("sum", "max")
-TRANSCENDENTAL = ("exp", "expm1", "log", "log1p", "tanh", "pow", "sqrt", "divide")
 
 
 class Place(NamedTuple):
