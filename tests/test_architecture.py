@@ -11,28 +11,26 @@ PACKAGE = Path(xmlp.__file__).parent
 
 # lowest first; a module imports modules of its own level's package or of lower levels
 LEVELS = [
-    {"errors", "once", "scalars", "settings"},
+    {"errors"},
+    {"host"},
     {"graph"},
+    {"compiler"},
+    {"runtime", "data"},
     {"backends"},
-    {"context", "initializers"},
-    {"parameters"},
-    {"activations", "schedules", "files"},
-    {"layers", "losses", "optimizers"},
-    {"weights"},
-    {"configs", "inputs", "predicting"},
-    {"metrics", "data", "decisions", "callbacks"},
-    {"chain"},
+    {"initializers"},
+    {"activations", "schedules"},
+    {"layers", "losses", "optimizers", "metrics"},
     {"network"},
-    {"perceptron"},
     {"training"},
-    {"testing"},
+    {"model"},
+    {"callbacks", "testing"},
     {"verify", "estimators"},
     {"cli"},
     {"__main__"},
 ]
 LIBRARIES_ALLOWED = (
-    "backends", "initializers", "data", "files", "predicting", "testing", "training", "metrics", "estimators", "cli",
-    "weights", "decisions", "settings",
+    "host", "runtime", "backends", "initializers", "data", "network", "testing", "training", "model", "metrics",
+    "estimators", "cli",
 )  # fmt: skip
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "sklearn"}
 
@@ -75,7 +73,7 @@ def test_imports_go_down(path):
         there = name.split(".")[1]
         if there == here:
             continue
-        late = {("network", "training"), ("network", "data")}  # Network.fit and .adapt hand over to what lies above
+        late = {("runtime", "backends"), ("model", "callbacks"), ("training", "model"), ("training", "callbacks")}
         assert level(there) < level(here) or (here, there) in late, f"{here} imports {there}"
 
 

@@ -10,8 +10,9 @@ import pytest
 from conftest import Mode, require
 
 import xmlp
-from xmlp.backends import Backend, _make, available_backends, backend, cast, owner
+from xmlp.backends import Backend, _make, available_backends, backend, owner
 from xmlp.errors import BackendError
+from xmlp.host.arrays import cast
 
 
 def test_available_backends() -> None:

@@ -148,7 +148,7 @@ def test_streams_with_single_rows() -> None:
 def test_streams_of_the_library_take_the_batches_of_fit() -> None:
     whole, streamed = trainer_of(), trainer_of()
     whole.fit(X[:65], Y[:65], epochs=3, batch_size=32)
-    streamed.fit(xmlp.training.Stream(streamed, X[:65], Y[:65], batch_size=32), epochs=3)
+    streamed.fit(xmlp.model.stream.Stream(streamed, X[:65], Y[:65], batch_size=32), epochs=3)
     assert whole.steps == streamed.steps == 6
     assert np.allclose(whole.network.theta, streamed.network.theta, rtol=1e-5, atol=1e-7)
 

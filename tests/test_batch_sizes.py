@@ -11,10 +11,10 @@ import pytest
 
 import xmlp
 from xmlp import optimizers
-from xmlp.backends import programs
 from xmlp.backends._numpy import NumpyBackend
-from xmlp.graph.rows import Extent, Size, Validity, at, same
+from xmlp.compiler.rows import Extent, Size, Validity, at, same
 from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, Standardize
+from xmlp.runtime import programs
 from xmlp.training import planned
 
 FEATURES, CLASSES = 20, 3
@@ -78,7 +78,7 @@ def test_every_size_has_the_bits_that_it_has_alone(name, settings, weighted, dty
 def test_every_size_has_its_bits_without_llvmlite(name, weighted, each_size_alone, monkeypatch):
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     mine, trainer = stepped(NETWORKS[name], weighted=weighted, **SETTINGS["penalties"])
-    assert {type(p).__module__ for p in trainer._runner._programs.values()} == {"xmlp.backends.replay"}
+    assert {type(p).__module__ for p in trainer._runner._programs.values()} == {"xmlp.runtime.replay"}
     assert len({id(plan) for plan in trainer._runner._plans.values()}) <= 6
     each_size_alone("replay")
     alone, _ = stepped(NETWORKS[name], weighted=weighted, **SETTINGS["penalties"])
@@ -149,14 +149,14 @@ def predicting():
 
 @pytest.mark.parametrize("use", [fitting, stepping, predicting])
 def test_kernels_do_not_depend_on_how_many_sizes_there_are(use, monkeypatch):
-    native = pytest.importorskip("xmlp.backends.native")
+    native = pytest.importorskip("xmlp.runtime.native")
     used, made, traced = use(), [], []
     monkeypatch.setattr(
         native.Compiler, "_compiled", lambda self, text, f=native.Compiler._compiled: made.append(text) or f(self, text)
     )
     monkeypatch.setenv("XMLP_CACHE", "off")
     plan = planned.plan
-    for module in (planned, xmlp.predicting):
+    for module in (planned, xmlp.network.predictor):
         monkeypatch.setattr(module, "plan", lambda *a: traced.append(0) or plan(*a))
     for n in (50, 1, FEATURES, 32, 33):
         used(n)
@@ -210,7 +210,7 @@ def test_temperatures_are_kept_up_to_a_number():
 
 
 def test_code_goes_with_the_last_program_that_uses_it(monkeypatch):
-    native = pytest.importorskip("xmlp.backends.native")
+    native = pytest.importorskip("xmlp.runtime.native")
     monkeypatch.setattr(native, "_compilers", [])
     monkeypatch.setattr(native, "_MOST_CODE", 8_000)
     kept, held = weakref.WeakSet(), []

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xmlp
-from xmlp.backends import cache
+from xmlp.runtime import cache
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="there is no cache without users")
 CODE = bytes(range(256)) * 20
@@ -165,7 +165,7 @@ def test_only_what_is_ours_goes_and_what_was_abandoned(folder: Path, monkeypatch
 
 WRITER = """
 import hashlib, sys
-from xmlp.backends import cache
+from xmlp.runtime import cache
 cache.MOST_FILES = 30
 for i in range(150):
     key = hashlib.sha256(f"{i * 7 % 60}".encode()).hexdigest()
@@ -188,7 +188,7 @@ def test_several_processes_may_tidy_at_once(tmp_path: Path) -> None:
 
 
 def test_other_versions_have_code_of_their_own(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    native = pytest.importorskip("xmlp.backends.native")
+    native = pytest.importorskip("xmlp.runtime.native")
     function = {"f": "define void @f() {\n  ret void\n}\n"}
     for version in ("0.50.0", "0.51.0"):
         monkeypatch.setattr(native.llvmlite, "__version__", version)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xmlp
-from xmlp import decisions, metrics
+from xmlp import metrics
 from xmlp.activations import sigmoid, softmax
+from xmlp.network import decisions
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(80, 3))

@@ -18,9 +18,11 @@ import safetensors.numpy
 from conftest import Mode
 
 import xmlp
-from xmlp import activations, configs, files, initializers
+from xmlp import activations, initializers
 from xmlp.errors import CheckpointError
+from xmlp.host import files
 from xmlp.layers import Activation, BatchNorm, Dense, Dropout, LayerNorm, Residual, Standardize
+from xmlp.network import configs
 
 X = np.random.default_rng(0).normal(size=(9, 3))
 

@@ -168,7 +168,7 @@ def test_streaming_is_the_same_training():
     whole, _ = trained("cupy", epochs=3)
     net = network("cupy")
     trainer = xmlp.Trainer(net, loss="softmax_cross_entropy", optimizer=xmlp.optimizers.AdamW(1e-3), clip_norm=5.0)
-    trainer.fit(xmlp.training.Stream(trainer, X, Y, batch_size=32), epochs=3)
+    trainer.fit(xmlp.model.stream.Stream(trainer, X, Y, batch_size=32), epochs=3)
     assert host(net).tobytes() == host(whole).tobytes()
 
 

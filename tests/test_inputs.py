@@ -12,7 +12,7 @@ from conftest import Mode, require
 
 import xmlp
 from xmlp import losses, optimizers
-from xmlp.backends.host import check_finite, host_array
+from xmlp.host.arrays import check_finite, host_array
 from xmlp.layers import Dense, Dropout
 
 X = np.asarray([[0.5, -1.0], [2.0, 0.25], [-0.75, 1.5], [1.0, 1.0], [3.0, -2.0]])

@@ -51,7 +51,7 @@ def test_nothing_in_the_package_turns_data_into_code():
 
 @pytest.mark.parametrize("line", UNSAFE)
 def test_what_turns_data_into_code_is_found(line):
-    source = (ROOT / "xmlp" / "files.py").read_text(encoding="utf-8")
+    source = (ROOT / "xmlp" / "host" / "files.py").read_text(encoding="utf-8")
     (finding, *_) = lint.check_safety(f"{source}\n\ndef fault(text, name, path, wanted):\n    {line}\n", "files.py")
     assert finding.rule == "unsafe"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import xmlp
-from xmlp.backends import memory
 from xmlp.errors import OutOfMemoryError
+from xmlp.host import memory
 from xmlp.training import memory as training_memory
 
 X, Y = np.zeros((40, 6), np.float32), np.arange(40) % 3

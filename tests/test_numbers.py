@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import xmlp
-from xmlp import activations, configs, initializers, losses, optimizers, schedules
+from xmlp import activations, initializers, losses, optimizers, schedules
+from xmlp.host.scalars import plain
 from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, ParamSpec, Standardize
-from xmlp.scalars import plain
+from xmlp.network import configs
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(40, 3)), RNG.normal(size=(40, 1))

@@ -11,10 +11,10 @@ import pytest
 from conftest import require
 
 import xmlp
-from xmlp import configs
 from xmlp.data import mean_and_scale
 from xmlp.errors import CheckpointError
 from xmlp.layers import Dense, Residual, Standardize
+from xmlp.network import configs
 
 T = np.arange(600.0)
 Y = np.sin(T / 60)
@@ -126,7 +126,7 @@ def test_a_trainer_made_before_and_batches() -> None:
         elif kind == "batches":
             trainer.fit([(x[i : i + 32], y[i : i + 32]) for i in range(0, 600, 32)], epochs=2)
         else:
-            trainer.fit(xmlp.training.Stream(trainer, x, y, shuffle=False), epochs=2)
+            trainer.fit(xmlp.model.stream.Stream(trainer, x, y, shuffle=False), epochs=2)
         results.append(made.predict(x))
     assert np.allclose(results[0], results[1], atol=1e-5)
     assert np.allclose(results[0], results[2], atol=1e-5)

@@ -11,11 +11,10 @@ import pytest
 
 import xmlp
 from xmlp import activations, losses, optimizers
-from xmlp.backends import programs, replay
+from xmlp.compiler.llvm import emit
+from xmlp.compiler.planner import Kernel, Product, plan
+from xmlp.compiler.tensor import PlanError, Tracer, TracingBackend
 from xmlp.graph import Formula, elementwise
-from xmlp.graph.llvm import emit
-from xmlp.graph.plan import Kernel, Product, plan
-from xmlp.graph.tensor import PlanError, Tracer, TracingBackend
 from xmlp.layers import (
     Activation,
     BatchNorm,
@@ -29,6 +28,7 @@ from xmlp.layers import (
     masked,
     random_bits,
 )  # fmt: skip
+from xmlp.runtime import programs, replay
 from xmlp.training.planned import PlannedRunner
 from xmlp.training.step import Runner
 
@@ -41,11 +41,11 @@ def driver(request, monkeypatch):
     """What runs a plan: machine code, or array operations as where llvmlite is not installed."""
     if request.param == "compiled":
         pytest.importorskip("llvmlite")
-        return "xmlp.backends.native"
+        return "xmlp.runtime.native"
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     if request.param == "in small blocks":
         monkeypatch.setattr(replay, "BLOCK", 7)
-    return "xmlp.backends.replay"
+    return "xmlp.runtime.replay"
 
 
 def run_formula(formula, arrays, scalars):
@@ -435,7 +435,7 @@ def test_what_only_arrays_can_do_runs_the_plain_way():
 
 def test_without_the_address_of_a_blas_products_go_through_numpy(monkeypatch):
     pytest.importorskip("llvmlite")
-    from xmlp.backends import native
+    from xmlp.runtime import native
 
     monkeypatch.setattr(native, "blas", lambda: None)
     name, adam = native.__name__, optimizers.Adam(1e-2)
@@ -512,7 +512,7 @@ def test_data_are_let_go_of(driver):
 
 def test_programs_hold_so_much_memory_and_no_more(driver, monkeypatch):
     monkeypatch.setattr(programs, "MOST_BYTES", 200_000)
-    compiled = driver == "xmlp.backends.native"
+    compiled = driver == "xmlp.runtime.native"
     if compiled:
         monkeypatch.setattr(f"{driver}._TOGETHER", 100_000)
     network, made = xmlp.mlp([20, 64, K]), []

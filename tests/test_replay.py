@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import xmlp
-from xmlp.backends import replay
-from xmlp.graph.plan import plan
-from xmlp.graph.tensor import XP, Tracer, TracingBackend
+from xmlp.compiler.planner import plan
+from xmlp.compiler.tensor import XP, Tracer, TracingBackend
 from xmlp.layers import random_bits
+from xmlp.runtime import replay
 
 
 @pytest.fixture(autouse=True)

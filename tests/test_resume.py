@@ -13,9 +13,10 @@ import pytest
 from conftest import Mode
 
 import xmlp
-from xmlp import Trainer, files, optimizers, schedules
+from xmlp import Trainer, optimizers, schedules
 from xmlp.callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau
 from xmlp.errors import CheckpointError
+from xmlp.host import files
 from xmlp.layers import BatchNorm, Dense, Dropout
 
 RNG = np.random.default_rng(3)

@@ -9,10 +9,10 @@ import pytest
 
 import xmlp
 from xmlp import activations
-from xmlp.backends import replay
+from xmlp.compiler.planner import plan
+from xmlp.compiler.tensor import Tracer, TracingBackend
 from xmlp.graph import Formula, elementwise
-from xmlp.graph.plan import plan
-from xmlp.graph.tensor import Tracer, TracingBackend
+from xmlp.runtime import replay
 
 SELU = 1.0507009873554805, 1.6732632423543772
 
@@ -31,7 +31,7 @@ def planned(formula: Formula, x: Any) -> list[Any]:
     traced = formula.evaluate(TracingBackend(tracer, dtype).xp, tracer.input("x", (1, x.size), dtype))
     made, drivers = plan([("y", traced.node)]), [replay.Program]
     try:
-        from xmlp.backends import native
+        from xmlp.runtime import native
 
         drivers.append(native.Program)
     except ImportError:

@@ -11,12 +11,12 @@ import pytest
 
 import xmlp
 from xmlp import optimizers
-from xmlp.graph.plan import plan
-from xmlp.graph.tensor import XP, Tracer
+from xmlp.compiler.planner import plan
+from xmlp.compiler.tensor import XP, Tracer
 from xmlp.layers import BatchNorm, Dense, Dropout, LayerNorm, Residual, Standardize
 
-native = pytest.importorskip("xmlp.backends.native")
-team = pytest.importorskip("xmlp.backends.team")
+native = pytest.importorskip("xmlp.runtime.native")
+team = pytest.importorskip("xmlp.runtime.team")
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 255, (150, 40)).astype(np.uint8)
 LABELS = RNG.integers(0, 10, 150)

@@ -14,7 +14,7 @@ import pytest
 
 import xmlp
 from xmlp.graph import node
-from xmlp.once import once
+from xmlp.host.once import once
 
 THREADS = 8
 X, LABELS = np.random.default_rng(3).normal(size=(40, 5)), np.arange(40) % 3
@@ -78,7 +78,7 @@ def test_locks_are_free_in_a_child_process(printed: Any) -> None:
     """By the thread that held it in the parent it would never be released."""
     program = """
 import os, threading
-from xmlp.once import Lock
+from xmlp.host.once import Lock
 lock, held, release = Lock(), threading.Event(), threading.Event()
 def hold():
     with lock:
@@ -99,7 +99,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_the_compiler_is_one_and_programs_hold_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    native = pytest.importorskip("xmlp.backends.native")
+    native = pytest.importorskip("xmlp.runtime.native")
     monkeypatch.setattr(native, "_compilers", [])
     monkeypatch.setenv("XMLP_CACHE", "off")
     made = together(lambda thread: native.compiler())
@@ -114,7 +114,7 @@ def test_the_compiler_is_one_and_programs_hold_it(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_blas_is_one() -> None:
-    native = pytest.importorskip("xmlp.backends.native")
+    native = pytest.importorskip("xmlp.runtime.native")
     native.blas.cache_clear()
     assert len({id(library) for library in together(lambda thread: native.blas())}) == 1
 
@@ -257,7 +257,7 @@ def test_other_networks_are_free() -> None:
 
 def test_overlapping_deterministic_contexts_restore_the_threads() -> None:
     """The first to begin is the first to end: what it restores must not be undone by the second."""
-    native = pytest.importorskip("xmlp.backends.native")
+    native = pytest.importorskip("xmlp.runtime.native")
     library = native.blas()
     if library is None or library.threads is None:
         pytest.skip("the BLAS does not tell its threads")

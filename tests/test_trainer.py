@@ -17,7 +17,7 @@ from xmlp import losses, optimizers, schedules
 from xmlp.data.batches import batch_order, split_rows
 from xmlp.errors import DivergenceError
 from xmlp.layers import BatchNorm, Dense, Dropout
-from xmlp.training import History
+from xmlp.training.history import History
 from xmlp.training.planned import PlannedRunner
 
 RNG = np.random.default_rng(7)

@@ -3,22 +3,12 @@
 import pytest
 from conftest import require
 
-from xmlp import (
-    Network,
-    activations,
-    backend,
-    elementwise,
-    initializers,
-    inputs,
-    layers,
-    losses,
-    metrics,
-    optimizers,
-    verify,
-)
+from xmlp import Network, activations, backend, elementwise, initializers, layers, losses, metrics, optimizers, verify
 from xmlp.graph.formula import Definition, Formula
 from xmlp.graph.node import array, make
-from xmlp.parameters import Gradients, ParamSpec
+from xmlp.layers import ParamSpec
+from xmlp.network import inputs
+from xmlp.network.layout import Gradients
 from xmlp.verify.core import Check, Trial
 from xmlp.verify.figures import formulas
 from xmlp.verify.functions import read

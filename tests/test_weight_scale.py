@@ -11,7 +11,7 @@ import pytest
 import xmlp
 from xmlp import losses, optimizers
 from xmlp.callbacks import EarlyStopping
-from xmlp.weights import Mean
+from xmlp.network.row_weights import Mean
 
 RNG = np.random.default_rng(8)
 N = 40
@@ -226,7 +226,7 @@ def test_batches_of_any_scale(scale: float) -> None:
 def test_a_stream_of_host_data_knows_all_weights() -> None:
     one, other = trainer(), trainer()
     one.fit(X, REALS, epochs=3, batch_size=8, sample_weight=WEIGHTS)
-    other.fit(xmlp.training.Stream(other, X, REALS, WEIGHTS, batch_size=8), epochs=3)
+    other.fit(xmlp.model.stream.Stream(other, X, REALS, WEIGHTS, batch_size=8), epochs=3)
     assert np.array_equal(one.network.theta, other.network.theta)
 
 

@@ -20,19 +20,19 @@ _HOMES = {
     "DataError": "xmlp.errors",
     "DeviceMemoryError": "xmlp.errors",
     "DivergenceError": "xmlp.errors",
-    "History": "xmlp.training",
+    "History": "xmlp.training.history",
     "MLPClassifier": "xmlp.estimators",
     "MLPRegressor": "xmlp.estimators",
-    "Network": "xmlp.network",
+    "Network": "xmlp.model.network",
     "TraceError": "xmlp.graph",
-    "Trainer": "xmlp.training",
+    "Trainer": "xmlp.model.trainer",
     "OutOfMemoryError": "xmlp.errors",
     "available_backends": "xmlp.backends",
     "backend": "xmlp.backends",
-    "deterministic": "xmlp.backends.threads",
+    "deterministic": "xmlp.runtime.threads",
     "elementwise": "xmlp.graph",
-    "load": "xmlp.network",
-    "mlp": "xmlp.perceptron",
+    "load": "xmlp.model.network",
+    "mlp": "xmlp.model.mlp",
 }
 _MODULES = (
     "activations", "callbacks", "data", "initializers", "layers", "losses", "metrics", "optimizers", "schedules",
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
         verify,
     )
     from xmlp.backends import available_backends, backend
-    from xmlp.backends.threads import deterministic
     from xmlp.errors import (
         BackendError,
         CheckpointError,
@@ -72,9 +71,11 @@ if TYPE_CHECKING:
     )
     from xmlp.estimators import MLPClassifier, MLPRegressor
     from xmlp.graph import TraceError, elementwise
-    from xmlp.network import Network, load
-    from xmlp.perceptron import mlp
-    from xmlp.training import History, Trainer
+    from xmlp.model.mlp import mlp
+    from xmlp.model.network import Network, load
+    from xmlp.model.trainer import Trainer
+    from xmlp.runtime.threads import deterministic
+    from xmlp.training.history import History
 
 
 def __getattr__(name: str) -> Any:

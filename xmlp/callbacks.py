@@ -36,11 +36,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from xmlp.errors import unknown
-from xmlp.settings import count, flag, number
+from xmlp.host.settings import count, flag, number
 
 if TYPE_CHECKING:
-    from xmlp.network import Network
-    from xmlp.training.trainer import Trainer
+    from xmlp.model.network import Network
+    from xmlp.model.trainer import Trainer
 
 __all__ = [
     "CSVLogger", "Checkpoint", "EarlyStopping", "JSONLLogger", "LearningRateMonitor", "MaxSeconds", "ReduceOnPlateau",

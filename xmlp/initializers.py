@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xmlp.backends import seeds
 from xmlp.errors import unknown
-from xmlp.scalars import Normalized, plain
-from xmlp.settings import number
+from xmlp.host import seeds
+from xmlp.host.scalars import Normalized, plain
+from xmlp.host.settings import number
 
 Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]]
 

@@ -13,20 +13,49 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from xmlp import activations
-from xmlp.context import Array, Context
+from xmlp.backends.context import Array, Context
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
+from xmlp.host.scalars import Normalized, normalize
+from xmlp.host.settings import count, flag, number
 from xmlp.initializers import Initializer
 from xmlp.initializers import get as initializer_named
-from xmlp.parameters import ParamSpec
-from xmlp.scalars import Normalized, normalize
-from xmlp.settings import count, flag, number
 
 __all__ = [
     "Activation", "BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm", "ParamSpec", "Residual", "Standardize",
 ]  # fmt: skip
 
 Params = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class ParamSpec(Normalized):
+    """What a layer asks for: one array of parameters.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    initializer : str, float or callable
+        See `xmlp.initializers`.
+    decay : bool
+        Whether weight decay and the penalties l1 and l2 act on it; biases and normalisations usually say no.
+    lr_scale : float
+        Factor on the learning rate; 0 freezes the array.
+    """
+
+    shape: tuple[int, ...]
+    initializer: "str | float | Initializer" = "zeros"
+    decay: bool = True
+    lr_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        Normalized.__post_init__(self)
+        initializer_named(self.initializer)
+        if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in self.shape):
+            raise ValueError(f"a parameter's shape is a tuple of integers >= 0, got {self.shape}")
+        number(self.lr_scale, "lr_scale")
+
+
 Specs = dict[str, ParamSpec]
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from array_api_compat import array_namespace, device
 
-from xmlp.context import Array, Context, plain
+from xmlp.backends.context import Array, Context, plain
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
-from xmlp.scalars import Normalized, normalize
-from xmlp.settings import flag, number
+from xmlp.host.scalars import Normalized, normalize
+from xmlp.host.settings import flag, number
 
 __all__ = [
     "AbsoluteError", "BinaryCrossEntropy", "Huber", "Loss", "SoftmaxCrossEntropy", "SquaredError",
@@ -68,13 +68,13 @@ class Loss(Normalized, ABC):
     def parts(
         self, ctx: Context, predictions: Array, targets: Array, sample_weight: Array | None
     ) -> tuple[Array, Array | float, Array]:
-        """(sum of weighted losses, sum of the examples' weights, gradient of the first); see `xmlp.weights`."""
+        """(sum of weighted losses, sum of the examples' weights, gradient of the first); `xmlp.network.row_weights`."""
         return _weighted(ctx.xp, *self.terms_and_gradient(ctx, predictions, targets), sample_weight)
 
     def of_step(self, gradient: Array) -> Array:
         """The gradient that a training step takes: over the rows of its batch, (N, outputs).
 
-        Weights have the mean 1 over the data set (`xmlp.weights`), so that N is the expected weight of the batch.
+        Weights have the mean 1 over the data set (`xmlp.network.row_weights`): N is the expected weight of the batch.
         """
         return gradient if self.reduction == "sum" else gradient / (1.0 * gradient.shape[-2])
 

@@ -12,8 +12,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from xmlp.backends import backend, owner
-from xmlp.backends.host import host_array, resolved
 from xmlp.errors import unknown
+from xmlp.host.arrays import host_array, resolved
 
 __all__ = ["Metric", "accuracy", "confusion_matrix", "f1", "get", "mae", "precision", "r2", "recall", "rmse"]
 

@@ -14,9 +14,9 @@ from array_api_compat import array_namespace
 
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
-from xmlp.scalars import normalize
+from xmlp.host.scalars import normalize
+from xmlp.host.settings import count, flag, number
 from xmlp.schedules import rate
-from xmlp.settings import count, flag, number
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any
 
-from xmlp.scalars import Normalized
+from xmlp.host.scalars import Normalized
 
 
 class Schedule(Normalized):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from xmlp.network import Network
+from xmlp.model.network import Network
 
 __all__ = ["GradientReport", "check_gradients"]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 import xmlp
 from reliability.core import environment, python, row
-from xmlp.backends import seeds
 from xmlp.data.batches import batch_order
+from xmlp.host import seeds
 
 TRAIN = """
 import contextlib, hashlib, json, sys

@@ -23,8 +23,9 @@ import safetensors.numpy
 import xmlp
 from reliability.core import ROOT, row
 from reliability.samples import Subject, X, Y, content, listeners, mended, mutations, run_of, same, small, subjects
-from xmlp import callbacks, files
+from xmlp import callbacks
 from xmlp.errors import CheckpointError
+from xmlp.host import files
 
 GOLDEN = ROOT / "tests" / "golden"
 

@@ -26,7 +26,7 @@ READERS = (
     "chain.py",
     "network.py",
     "layers.py",
-    "parameters.py",
+    "layout.py",
     "checkpoints.py",
     "callbacks.py",
 )

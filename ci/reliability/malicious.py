@@ -19,8 +19,8 @@ import safetensors.numpy
 import xmlp
 from reliability.core import ROOT, python, row
 from reliability.samples import but, listeners, mended, packed, small, subjects
-from xmlp import files
 from xmlp.errors import CheckpointError
+from xmlp.host import files
 
 BIG = 10**9
 JSON_LIMIT = 64_000_000  # bytes that two megabytes of brackets become in Python
@@ -76,7 +76,7 @@ def cases() -> Iterator[tuple[str, bytes]]:
     yield "pickle, then model", code + good
     yield "header that is a pickle", header(code)
     # names that lead to code
-    for name in ("os.system", "__import__", "builtins.eval", "subprocess.Popen", "../../evil", "xmlp.files.write",
+    for name in ("os.system", "__import__", "builtins.eval", "subprocess.Popen", "../../evil", "xmlp.host.files.write",
                  "__class__", "Dense.__init__", "Formula", "/etc/passwd", "file:///x", "!!python/object"):  # fmt: skip
         yield f"layer {name}", packed(but(layers=[{"type": name, "command": "touch owned"}]))
         yield f"activation {name}", packed(but(layers=[{"activation": name}]))
@@ -145,7 +145,7 @@ def checkpoint_cases(folder: Path) -> Iterator[tuple[str, bytes]]:
         return packed({**config, "trainer": {**config["trainer"], **changes}}, arrays)
 
     assert changed() == right
-    for name in ("os.system", "__import__", "../evil", "xmlp.files.write", "__class__"):
+    for name in ("os.system", "__import__", "../evil", "xmlp.host.files.write", "__class__"):
         for part in ("loss", "optimizer"):
             yield f"{part} {name}", changed(**{part: {"type": name, "lr": 0.1}})
         yield f"metric {name}", changed(metrics=[name])

@@ -19,7 +19,7 @@ TARGETS = {  # the functions and tables that make gradients
     "layers.py": ("backward", "_normalized_gradient"),
     "losses.py": ("terms_and_gradient", "reduced", "_weighted"),
     "activations.py": ("SoftmaxPullback",),
-    "chain.py": ("pass_backward",),
+    "network/chain.py": ("pass_backward",),
     "graph/derivative.py": ("PARTIALS", "_chain"),
 }
 TESTS = ("tests/test_gradients.py", "tests/test_formulas.py", "tests/test_numerics.py")

@@ -116,7 +116,7 @@ def cuts(size: int, folder: Path) -> str:
 NURSERY = """
 import json, os, sys
 import numpy, safetensors.numpy, threadpoolctl, rich.live, rich.progress_bar, llvmlite.binding
-import xmlp.backends.native, xmlp.cli.train, xmlp.training.checkpoints, xmlp.callbacks
+import xmlp.runtime.native, xmlp.cli.train, xmlp.training.checkpoints, xmlp.callbacks
 from xmlp.cli import main
 print("ready", flush=True)
 for line in sys.stdin:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import xmlp
-from xmlp import files
+from xmlp.host import files
 
 X = np.linspace(-1.0, 1.0, 24).reshape(8, 3)
 Y = np.arange(8) % 2

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from xmlp.cli.progress import Course, Quiet, View
-from xmlp.training import History
+from xmlp.training.history import History
 
 
 def told(report, trainer, chunks, seconds, per_chunk=10):

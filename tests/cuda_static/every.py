@@ -7,10 +7,10 @@ import numpy as np
 
 import xmlp
 from xmlp import activations, layers, losses, optimizers
+from xmlp.compiler.cuda import Launch, lower
 from xmlp.graph import Formula
-from xmlp.graph.cuda import Launch, lower
 from xmlp.graph.node import FLOAT, walk
-from xmlp.predicting import Predictor
+from xmlp.network.predictor import Predictor
 from xmlp.training.planned import trace
 from xmlp.training.step import Batch
 

@@ -12,8 +12,8 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 
-from xmlp.backends.device import DeviceBackend
-from xmlp.graph.c import TYPES
+from xmlp.compiler.c import TYPES
+from xmlp.runtime.device import DeviceBackend
 
 CTYPES = {
     "float32": ctypes.c_float, "float64": ctypes.c_double, "int32": ctypes.c_int, "bool": ctypes.c_bool,

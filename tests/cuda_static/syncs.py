@@ -14,14 +14,14 @@ WITHIN = {
     "layers.py": {"forward", "backward", "next_statistics"},
     "losses.py": {"parts", "reduced"},
     "optimizers.py": {"step", "update"},
-    "chain.py": {"pass_forward", "pass_backward", "pass_statistics"},
-    "network.py": {"_inference", "_computed"},
-    "context.py": None,
+    "network/chain.py": {"pass_forward", "pass_backward", "pass_statistics"},
+    "model/network.py": {"_inference", "_computed"},
+    "backends/context.py": None,
     "training/step.py": {"__call__", "_taken", "_penalized", "_updated", "run"},
     "training/planned.py": {"run", "_program"},
-    "backends/device.py": {"apply", "once", "run", "bind", "_bound", "_launch", "_product", "_view", "_function"},
+    "runtime/device.py": {"apply", "once", "run", "bind", "_bound", "_launch", "_product", "_view", "_function"},
     "backends/_cupy.py": {"kernel", "product", "copy", "view", "activate", "check", "assign", "index", "address"},
-    "backends/_cupy_streams.py": {"upload", "arrays"},
+    "runtime/_cupy_streams.py": {"upload", "arrays"},
 }  # None: all of the file
 CONVERSIONS = {"float", "int", "bool", "complex", "list", "sum", "max", "min", "any", "all", "print", "str", "repr"}
 WAYS_OUT = {

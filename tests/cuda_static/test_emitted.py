@@ -7,7 +7,7 @@ from cuda_static.every import arguments, formulas, input_dtypes, scalars
 from cuda_static.host import HostBackend, compiler
 
 import xmlp
-from xmlp.graph.c import elementwise_code, literal, operation
+from xmlp.compiler.c import elementwise_code, literal, operation
 from xmlp.graph.node import OPS
 
 BOUNDS = {"float32": 5e-7, "float64": 1e-15}

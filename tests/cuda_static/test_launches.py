@@ -5,8 +5,8 @@ import pytest
 from cuda_static.every import Batch, trace
 
 import xmlp
-from xmlp.graph.cuda import ONE_BLOCK, Launch, lower
-from xmlp.graph.plan import Product
+from xmlp.compiler.cuda import ONE_BLOCK, Launch, lower
+from xmlp.compiler.planner import Product
 
 
 def plan_of(network, batch, **kw):

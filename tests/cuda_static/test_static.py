@@ -17,9 +17,9 @@ from cuda_static.every import formulas, launches, plans
 from cuda_static.host import HostBackend, HostDriver, compiler
 
 import xmlp
-from xmlp.graph.c import elementwise_code
-from xmlp.graph.cuda import PRELUDE, lower
-from xmlp.graph.plan import Product
+from xmlp.compiler.c import elementwise_code
+from xmlp.compiler.cuda import PRELUDE, lower
+from xmlp.compiler.planner import Product
 from xmlp.training.planned import PlannedRunner
 
 PACKAGE = Path(xmlp.__file__).parent
@@ -118,13 +118,13 @@ class Tensor:
 
 def test_arrays_of_other_libraries_are_shared_on_the_same_device(backend, monkeypatch):
     """Through DLPack, without a copy; from elsewhere they are refused."""
-    import xmlp.inputs
+    import xmlp.network.inputs
 
     shared = on_host(np.ones((4, 3), np.float32))
-    monkeypatch.setattr(xmlp.inputs, "owner", lambda array: "torch" if isinstance(array, Tensor) else "cupy")
+    monkeypatch.setattr(xmlp.network.inputs, "owner", lambda array: "torch" if isinstance(array, Tensor) else "cupy")
     monkeypatch.setattr(type(backend), "zeros", lambda self, n: Tensor(2, 0))
     monkeypatch.setattr(backend.xp, "from_dlpack", lambda array: shared)
-    inputs = xmlp.inputs.Inputs(backend, 3)
+    inputs = xmlp.network.inputs.Inputs(backend, 3)
     found, to_caller = inputs.features(Tensor(2, 0))
     assert found is shared
     assert to_caller(found) is found

@@ -8,8 +8,8 @@ import pytest
 from cuda_static.host import HostBackend, compiler
 
 import xmlp
-from xmlp.backends import streaming
-from xmlp.training import Stream
+from xmlp.model.stream import Stream
+from xmlp.runtime import streaming
 
 X, Y = np.random.default_rng(0).integers(0, 17, (70, 6)).astype(np.uint8), np.arange(70) % 3
 

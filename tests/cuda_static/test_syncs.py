@@ -13,7 +13,7 @@ PLANTED = {
         "xp.clip(grad, 0, 1)", "while xp.all(grad == 0): pass", "v = max(grad)", "total = sum(grad)",
     ],
     "layers.py": ["float(x[0, 0])"],
-    "backends/device.py": ["rows.get()"],
+    "runtime/device.py": ["rows.get()"],
     "backends/_cupy.py": ["cupy.cuda.runtime.deviceSynchronize()", "float(out[0, 0])"],
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from reliability.__main__ import main, measured
 from reliability.rows import ROWS
 
 import xmlp
-import xmlp.files
+import xmlp.host.files
 from xmlp.data import csvfile
 from xmlp.errors import DataError
 
@@ -48,15 +48,15 @@ def in_place(path, *pieces, last=None):
 
 
 def test_a_save_in_place_is_seen(planted, tmp_path):
-    with planted(xmlp.files, "replace_file", in_place), pytest.raises((AssertionError, xmlp.CheckpointError)):
+    with planted(xmlp.host.files, "replace_file", in_place), pytest.raises((AssertionError, xmlp.CheckpointError)):
         ROWS["C2"].run(1, tmp_path)
     (tmp_path / "full").mkdir()
-    with planted(xmlp.files, "replace_file", in_place), pytest.raises((AssertionError, OSError)):
+    with planted(xmlp.host.files, "replace_file", in_place), pytest.raises((AssertionError, OSError)):
         ROWS["C4"].run(1, tmp_path / "full")
 
 
 def test_rubbish_that_stays_is_seen(planted, tmp_path):
-    with planted(xmlp.files, "_sweep", lambda folder, stem: None):
+    with planted(xmlp.host.files, "_sweep", lambda folder, stem: None):
         assert "was not removed" in broken("C2", tmp_path)
 
 
@@ -64,19 +64,19 @@ def test_an_error_without_bytes_is_seen(planted, tmp_path):
     def silent(path, *pieces, last=None):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    right, calls = xmlp.files.replace_file, []
+    right, calls = xmlp.host.files.replace_file, []
 
     def first_only(path, *pieces, last=None):
         calls.append(path)
         return (right if len(calls) == 1 else silent)(path, *pieces, last=last)
 
-    with planted(xmlp.files, "replace_file", first_only):
+    with planted(xmlp.host.files, "replace_file", first_only):
         broken("C5", tmp_path)
 
 
 @pytest.mark.parametrize("id", ["C7", "C6"])
 def test_a_checksum_that_is_not_compared_is_seen(planted, tmp_path, id):
-    with planted(xmlp.files, "_is_whole", lambda content, checksum: True):
+    with planted(xmlp.host.files, "_is_whole", lambda content, checksum: True):
         broken(id, tmp_path, 2000)
 
 
@@ -87,7 +87,10 @@ def test_a_reader_that_is_content_with_what_it_needs_is_seen(planted, tmp_path):
         return right(content[: size + max(ends)])
 
     right = safetensors.numpy.load
-    with planted(xmlp.files, "_is_whole", lambda content, checksum: True), planted(safetensors.numpy, "load", load):
+    with (
+        planted(xmlp.host.files, "_is_whole", lambda content, checksum: True),
+        planted(safetensors.numpy, "load", load),
+    ):
         broken("C8", tmp_path)
 
 
@@ -97,7 +100,7 @@ def test_arrays_in_the_wrong_order_are_seen(planted, tmp_path):
 
 
 def test_golden_files_that_do_not_load_are_seen(planted, tmp_path):
-    with planted(xmlp.files, "FORMAT", "xmlp-2"), pytest.raises(xmlp.CheckpointError):
+    with planted(xmlp.host.files, "FORMAT", "xmlp-2"), pytest.raises(xmlp.CheckpointError):
         ROWS["C11"].run(1, tmp_path)
 
 
@@ -122,7 +125,7 @@ def test_the_watch_over_malicious_files_sees(event, arguments):
 
 def test_a_name_that_becomes_an_import_is_seen(planted, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "import importlib, xmlp.configs as configs\n"
+        "import importlib, xmlp.network.configs as configs\n"
         "right = configs.from_json\n"
         "def imported(data, custom=None, _depth=0):\n"
         "    if isinstance(data, dict) and '.' in str(data.get('type')):\n"

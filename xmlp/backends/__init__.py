@@ -6,11 +6,11 @@ import sys
 from typing import Any
 
 from xmlp.backends import cuda_setup
-from xmlp.backends.base import Backend, cast, floating
+from xmlp.backends.base import Backend, floating
 from xmlp.errors import BackendError, unknown
-from xmlp.once import once
+from xmlp.host.once import once
 
-__all__ = ["Backend", "available_backends", "backend", "cast", "owner"]
+__all__ = ["Backend", "available_backends", "backend", "owner"]
 
 # name -> (module here, top-level import, how to get it)
 _LIBRARIES = {

@@ -9,12 +9,12 @@ import numpy as np
 
 from xmlp.backends import cuda_setup
 from xmlp.backends.base import Array, HostArray, again
-from xmlp.backends.device import DeviceBackend
-from xmlp.backends.programs import Recent
-from xmlp.backends.streaming import ahead
+from xmlp.compiler.c import Elementwise
+from xmlp.compiler.cuda import PRELUDE, Launch
 from xmlp.errors import BackendError, DeviceMemoryError
-from xmlp.graph.c import Elementwise
-from xmlp.graph.cuda import PRELUDE, Launch
+from xmlp.runtime.device import DeviceBackend
+from xmlp.runtime.programs import Recent
+from xmlp.runtime.streaming import ahead
 
 version = cupy.__version__
 MOST_KERNELS = 1000
@@ -139,7 +139,7 @@ class CupyBackend(DeviceBackend):
         except cupy.cuda.memory.OutOfMemoryError as error:
             raise DeviceMemoryError(
                 f"an array {array.shape} of {array.dtype} needs {array.nbytes:,} bytes on {self.device}, "
-                f"{self.free_bytes():,} are free. Train from batches (xmlp.training.Stream) or use a smaller dtype."
+                f"{self.free_bytes():,} are free. Train from batches (xmlp.model.stream.Stream) or use a smaller dtype."
             ) from error
 
     def _to_host(self, array: Array) -> HostArray:
@@ -148,7 +148,7 @@ class CupyBackend(DeviceBackend):
     def batches(
         self, arrays: Sequence[HostArray | None], order: HostArray, size: int, least: int = 1
     ) -> Iterator[tuple[Array | None, ...]]:
-        from xmlp.backends._cupy_streams import CupyLanes
+        from xmlp.runtime._cupy_streams import CupyLanes
 
         self.activate()
         return ahead(arrays, order, size, CupyLanes(), least)

@@ -7,9 +7,9 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from xmlp.backends.base import Array, Backend, HostArray, Program
+from xmlp.compiler.planner import Plan
+from xmlp.compiler.sizing import for_rows
 from xmlp.errors import BackendError
-from xmlp.graph.plan import Plan
-from xmlp.graph.sizing import for_rows
 
 version = np.__version__
 
@@ -34,10 +34,10 @@ class NumpyBackend(Backend):
     def program(self, plan: Plan, arrays: Mapping[str, Array], rows: int | None = None) -> Program:
         """Machine code if llvmlite is here, else array operations."""
         if _compiles():
-            from xmlp.backends import native
+            from xmlp.runtime import native
 
             return native.Program(plan, arrays, rows)
-        from xmlp.backends import replay
+        from xmlp.runtime import replay
 
         return replay.Program(plan if rows is None else for_rows(plan, rows), arrays)
 
@@ -47,7 +47,7 @@ class NumpyBackend(Backend):
     def rows_together(self, plan: Plan, shared: bool) -> int:
         if not _compiles():
             return 0
-        from xmlp.backends import native
+        from xmlp.runtime import native
 
         return native.rows_together(plan, shared)
 

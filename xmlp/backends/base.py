@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from xmlp.compiler.planner import Plan
 from xmlp.errors import BackendError
-from xmlp.graph.plan import Plan
-from xmlp.once import Lock
+from xmlp.host.arrays import cast, spans
+from xmlp.host.once import Lock
 
 Array = Any
 HostArray = np.ndarray[Any, Any]
@@ -218,49 +219,11 @@ class Backend(ABC):
         return self.xp.zeros((n,), dtype=self.float_dtype, device=self.device)
 
 
-def spans(rows: int, size: int, least: int = 1) -> list[tuple[int, int]]:
-    """Where the batches of `rows` rows start and stop; fewer than `least` that are left over join the last one.
-
-    >>> spans(7, 3), spans(7, 3, least=2), spans(8, 3, least=2)
-    ([(0, 3), (3, 6), (6, 7)], [(0, 3), (3, 7)], [(0, 3), (3, 6), (6, 8)])
-    """
-    ends = [*range(size, rows, size), rows] if rows else []
-    if len(ends) > 1 and rows - ends[-2] < least:
-        del ends[-2]
-    return [*zip([0, *ends], ends, strict=False)]
-
-
 def again(name: str, device: str | None, dtype: str, tf32: bool = False) -> Backend:
     """The backend as it comes out of a pickle."""
     from xmlp.backends import backend
 
     return backend(name, device=device, dtype=dtype, tf32=tf32)
-
-
-def cast(array: HostArray, dtype: str) -> HostArray:
-    """A host array in another dtype; an overflow of a finite value is an error and not an infinity.
-
-    >>> import numpy as np
-    >>> cast(np.asarray([1e300]), "float32")
-    Traceback (most recent call last):
-    ...
-    ValueError: 1e+300 at index 0 does not fit in float32. Scale the data or use dtype="float64".
-    """
-    if array.dtype == dtype and array.flags.c_contiguous:
-        return array
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"expected real numbers, got an array of {array.dtype}")
-    with np.errstate(over="ignore"):
-        result = np.ascontiguousarray(array, dtype=np.dtype(dtype)).reshape(array.shape)
-    if result.dtype.kind == "f" and array.dtype.kind == "f" and array.dtype.itemsize > result.dtype.itemsize:
-        lost = np.isinf(result) & np.isfinite(array)
-        if lost.any():
-            at = np.unravel_index(int(lost.argmax()), array.shape)
-            where = ", ".join(map(str, at))
-            raise ValueError(
-                f'{array[at]} at index {where} does not fit in {dtype}. Scale the data or use dtype="float64".'
-            )
-    return result
 
 
 def floating(dtype: str) -> str:

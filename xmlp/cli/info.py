@@ -86,9 +86,9 @@ def _blas() -> str:
 def _self_test(name: str) -> str:
     """Train for one step and compare the losses."""
     from xmlp.backends import backend
+    from xmlp.model.mlp import mlp
+    from xmlp.model.trainer import Trainer
     from xmlp.optimizers import SGD
-    from xmlp.perceptron import mlp
-    from xmlp.training import Trainer
 
     chosen = backend(name)
     x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]

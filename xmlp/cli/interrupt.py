@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from xmlp.training import Trainer
+from xmlp.model.trainer import Trainer
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

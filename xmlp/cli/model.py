@@ -9,11 +9,11 @@ import click
 import numpy as np
 
 from xmlp import metrics
-from xmlp import network as networks
 from xmlp.cli.text import shown
 from xmlp.data import Table, TableSchema, read_csv
 from xmlp.errors import CheckpointError
-from xmlp.network import Network
+from xmlp.model import network as networks
+from xmlp.model.network import Network
 
 BATCH = 4096  # rows that are computed at a time
 NAMES = {name: name for name in ("accuracy", "precision", "recall")} | {

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from xmlp import network as networks
 from xmlp.cli import model
 from xmlp.cli.inspect import MOST, by_kind, listed, names_of, wrapped
 from xmlp.cli.text import json_line
 from xmlp.data import CategoryColumn, Column, DateColumn, TableSchema
-from xmlp.network import Network
+from xmlp.model import network as networks
+from xmlp.model.network import Network
 
 
 def tell(path: str, as_json: bool) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import click
 import numpy as np
 
-from xmlp import files
 from xmlp.cli import model, options, paths
 from xmlp.data import Table, TableSchema, write_predictions
 from xmlp.errors import unknown
-from xmlp.network import Network
+from xmlp.host import files
+from xmlp.model.network import Network
 
 
 @click.command(

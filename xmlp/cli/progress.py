@@ -10,7 +10,8 @@ import click
 
 from xmlp.cli.model import NAMES
 from xmlp.cli.text import json_line, quantity
-from xmlp.training import History, Trainer
+from xmlp.model.trainer import Trainer
+from xmlp.training.history import History
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult

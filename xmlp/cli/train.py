@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 import xmlp
-from xmlp import callbacks, files, optimizers, schedules
+from xmlp import callbacks, optimizers, schedules
 from xmlp.backends import Backend
 from xmlp.backends import backend as backend_named
 from xmlp.cli import inspect, jobs, model, options, paths
@@ -28,11 +28,12 @@ from xmlp.cli.options import between, one_of
 from xmlp.cli.progress import Course, Json, Lines, Quiet, View
 from xmlp.cli.text import of_command, shown
 from xmlp.errors import BackendError, DivergenceError
+from xmlp.host import files
 from xmlp.layers import Standardize
-from xmlp.network import Network
+from xmlp.model.mlp import NORMALIZATIONS, mlp
+from xmlp.model.network import Network
+from xmlp.model.trainer import Trainer
 from xmlp.optimizers import OPTIMIZERS, Optimizer
-from xmlp.perceptron import NORMALIZATIONS, mlp
-from xmlp.training import Trainer
 from xmlp.training.checkpoints import Misfit
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from xmlp.backends.seeds import generator
+from xmlp.host.seeds import generator
 
 Order = np.ndarray[Any, Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xmlp.backends.host import centred
+from xmlp.host.arrays import centred
 
 Float64 = npt.NDArray[np.float64]
 _MOST = 10_000  # offsets: they stand in the configuration of a model, whose size is limited

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
-from xmlp.once import Lock
+from xmlp.host.once import Lock
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

@@ -16,21 +16,20 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from xmlp import losses, metrics, optimizers
-from xmlp import weights as weighting
 from xmlp.backends import owner
-from xmlp.backends.base import spans
-from xmlp.backends.host import host_array, refuse_containers, refuse_times
 from xmlp.callbacks import EarlyStopping, callbacks_of
 from xmlp.errors import unknown
 from xmlp.estimators import arrays
 from xmlp.estimators.protocol import CallbackSupport, fit_tasks
+from xmlp.host.arrays import host_array, refuse_containers, refuse_times, spans
+from xmlp.host.settings import count, flag, loudness, number
 from xmlp.losses import Loss
-from xmlp.network import Network
+from xmlp.model.mlp import mlp
+from xmlp.model.network import Network
+from xmlp.model.trainer import Trainer
+from xmlp.network import row_weights as weighting
 from xmlp.optimizers import Optimizer
-from xmlp.perceptron import mlp
 from xmlp.schedules import Cosine, OneCycle, rate
-from xmlp.settings import count, flag, loudness, number
-from xmlp.training import Trainer
 from xmlp.training.step import Batch
 
 Array = Any

@@ -12,11 +12,11 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from xmlp import metrics
-from xmlp.backends.host import host_array, refuse_containers
 from xmlp.estimators import arrays
 from xmlp.estimators.alone import alone
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
+from xmlp.host.arrays import host_array, refuse_containers
 from xmlp.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 
 Array = Any

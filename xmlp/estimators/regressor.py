@@ -9,16 +9,16 @@ from array_api_compat import array_namespace, device
 from sklearn.base import RegressorMixin
 
 from xmlp import metrics
-from xmlp.backends.host import host_array
 from xmlp.estimators import arrays
 from xmlp.estimators.alone import alone
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
 from xmlp.estimators.units import Moments, Units, move, none, with_units, without_units
+from xmlp.host.arrays import host_array
+from xmlp.host.settings import flag
 from xmlp.losses import AbsoluteError, Loss, SquaredError
-from xmlp.network import Network
-from xmlp.settings import flag
-from xmlp.weights import product
+from xmlp.model.network import Network
+from xmlp.network.row_weights import product
 
 Array = Any
 _FAR = 30.0  # mean and deviation of targets beyond which a loss that has a scale of its own is warned of

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xmlp.layers import Standardize
-from xmlp.network import Network
-from xmlp.weights import product
+from xmlp.model.network import Network
+from xmlp.network.row_weights import product
 
 HostArray = np.ndarray[Any, Any]
 

@@ -18,8 +18,8 @@ from xmlp.graph.derivative import OUTPUT, differentiate, in_terms_of_output, thr
 from xmlp.graph.graph import Array, Graph
 from xmlp.graph.node import FLOAT, INT, Node, array, scalar, substitutions, walk
 from xmlp.graph.trace import CALLS, TRACE, Calls, Traced, explained, node_of
-from xmlp.once import once
-from xmlp.scalars import plain
+from xmlp.host.once import once
+from xmlp.host.scalars import plain
 
 
 class Definition:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-from xmlp.once import Lock
+from xmlp.host.once import Lock
 
 FLOAT, INT, BOOL = "float", "int32", "bool"
 

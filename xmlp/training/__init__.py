@@ -1,7 +1,1 @@
-"""Training: the step, the trainer that repeats it, and what it remembers."""
-
-from xmlp.training.history import History
-from xmlp.training.streaming import Stream
-from xmlp.training.trainer import Trainer
-
-__all__ = ["History", "Stream", "Trainer"]
+"""Training: the step, what repeats it, measures it, writes it to a file, and finds where it diverged."""

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import xmlp
-from xmlp import configs, files
 from xmlp.backends import Backend
 from xmlp.callbacks import steps_in
 from xmlp.errors import CheckpointError
-from xmlp.network import Network
-from xmlp.scalars import plain
+from xmlp.host import files
+from xmlp.host.scalars import plain
+from xmlp.model.network import Network
+from xmlp.model.trainer import Fit, Trainer
+from xmlp.network import configs
+from xmlp.network.row_weights import Mean
 from xmlp.training.history import History
 from xmlp.training.sources import fingerprint
 from xmlp.training.step import State
-from xmlp.training.trainer import Fit, Trainer
-from xmlp.weights import Mean
 
 if TYPE_CHECKING:
     from xmlp.metrics import Metric

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import xmlp.context as contexts
+import xmlp.backends.context as contexts
 from xmlp.errors import DivergenceError
 from xmlp.training.sources import Chunk, Rows, Stream
 
 if TYPE_CHECKING:
-    from xmlp.training.trainer import Snapshot, Trainer
+    from xmlp.model.trainer import Snapshot, Trainer
 
 Array = Any
 

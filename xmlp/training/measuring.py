@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-import xmlp.context as contexts
+import xmlp.backends.context as contexts
 from xmlp.losses import Loss
 from xmlp.metrics import Metric, of_classes
-from xmlp.network import Network
+from xmlp.model.network import Network
 from xmlp.training.step import Batch
 
 

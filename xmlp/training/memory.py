@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from xmlp.backends import memory
-from xmlp.backends.base import spans
+from xmlp.compiler.tensor import PlanError
 from xmlp.errors import OutOfMemoryError
-from xmlp.graph.tensor import PlanError
+from xmlp.host import memory
+from xmlp.host.arrays import spans
 
 if TYPE_CHECKING:
-    from xmlp.training.trainer import Trainer
+    from xmlp.model.trainer import Trainer
 
 
 def needed(trainer: "Trainer", batch_size: int, rows: int) -> int:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from xmlp.backends.programs import Plans, Programs
+from xmlp.compiler.planner import Plan, plan
+from xmlp.compiler.rows import Extent
+from xmlp.compiler.tensor import Tensor, Tracer, TracingBackend
 from xmlp.errors import BackendError, DeviceMemoryError
-from xmlp.graph.plan import Plan, plan
-from xmlp.graph.rows import Extent
-from xmlp.graph.tensor import Tensor, Tracer, TracingBackend
+from xmlp.runtime.programs import Plans, Programs
 from xmlp.training.step import Batch, Runner, State, Step, full
 
 Array = Any

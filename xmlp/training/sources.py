@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xmlp.backends.base import spans
 from xmlp.data.batches import batch_order
+from xmlp.host.arrays import spans
+from xmlp.network.row_weights import Mean
 from xmlp.training.step import Batch
-from xmlp.weights import Mean
 
 if TYPE_CHECKING:
-    from xmlp.training.trainer import Trainer
+    from xmlp.model.trainer import Trainer
 
 Array = Any
 
@@ -66,7 +66,7 @@ class Stream:
     def epoch(self, number: int, made: int, limit: int | None) -> Iterator[Chunk]:
         """One chunk for each batch, leaving out the first `made`."""
         for i, batch in enumerate(self.batches):
-            if isinstance(batch, Batch):  # of `xmlp.training.Stream`: checked, and on the device
+            if isinstance(batch, Batch):  # of `xmlp.model.stream.Stream`: checked, and on the device
                 if i >= made:
                     yield Chunk(batch, None, 0, 1)
                 continue

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import xmlp.context as contexts
+import xmlp.backends.context as contexts
 from xmlp.backends import Backend
-from xmlp.chain import Chain, Keys
 from xmlp.errors import DeviceMemoryError
 from xmlp.graph import elementwise
 from xmlp.losses import Loss
+from xmlp.network.chain import Chain, Keys
+from xmlp.network.layout import Group
 from xmlp.optimizers import Optimizer
-from xmlp.parameters import Group
 
 Array = Any
 

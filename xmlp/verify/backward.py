@@ -7,7 +7,7 @@ from typing import Any
 from xmlp.activations import softmax
 from xmlp.layers import Activation, Dense
 from xmlp.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
-from xmlp.network import Network
+from xmlp.model.network import Network
 from xmlp.testing import check_gradients
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check

@@ -5,8 +5,8 @@ import math
 from xmlp import losses
 from xmlp.layers import Dense
 from xmlp.losses import BinaryCrossEntropy, SquaredError
-from xmlp.network import Network
-from xmlp.perceptron import mlp
+from xmlp.model.mlp import mlp
+from xmlp.model.network import Network
 from xmlp.verify import scalar
 from xmlp.verify.core import Trial, check
 from xmlp.verify.forward import LABELS

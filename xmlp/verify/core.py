@@ -10,8 +10,8 @@ from typing import Any
 from xmlp.backends import Backend, owner
 from xmlp.backends import backend as backend_named
 from xmlp.errors import unknown
-from xmlp.network import Network
-from xmlp.parameters import Gradients
+from xmlp.model.network import Network
+from xmlp.network.layout import Gradients
 from xmlp.verify import library
 from xmlp.verify.columns import Columns
 from xmlp.verify.scalar import Pass, Problem, Stage

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from xmlp.layers import Activation, Dense
-from xmlp.network import Network
+from xmlp.model.mlp import mlp
+from xmlp.model.network import Network
+from xmlp.model.trainer import Trainer
 from xmlp.optimizers import Adam
-from xmlp.perceptron import mlp
-from xmlp.training import Trainer
 from xmlp.verify import library, scalar
 from xmlp.verify.backward import EVERYTHING
 from xmlp.verify.core import Trial, check

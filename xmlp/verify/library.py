@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import xmlp.context as contexts
+import xmlp.backends.context as contexts
 from xmlp import losses
 from xmlp.backends import Backend
-from xmlp.context import Array, Context
+from xmlp.backends.context import Array, Context
 from xmlp.layers import Activation, Dense, Layer
-from xmlp.network import Network
+from xmlp.model.network import Network
 from xmlp.verify.scalar import Pass, Problem, Stage, flat, transposed
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from xmlp import losses
 from xmlp.activations import ACTIVATIONS
 from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, Standardize
-from xmlp.network import Network
+from xmlp.model.network import Network
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
 from xmlp.verify.scalar import Matrix, Number, Problem, Vector, flat, jacobian, lift, like, quotient, root, transposed

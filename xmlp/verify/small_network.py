@@ -7,9 +7,9 @@ import xmlp.activations
 from xmlp import losses
 from xmlp.graph import elementwise
 from xmlp.layers import Activation, Dense
-from xmlp.network import Network
-from xmlp.perceptron import mlp
-from xmlp.training import Trainer
+from xmlp.model.mlp import mlp
+from xmlp.model.network import Network
+from xmlp.model.trainer import Trainer
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
 from xmlp.verify.scalar import Problem, every, one, quotient, transposed

@@ -9,10 +9,10 @@ from typing import Any
 
 from xmlp import optimizers
 from xmlp.layers import Dense
-from xmlp.network import Network
+from xmlp.model.mlp import mlp
+from xmlp.model.network import Network
+from xmlp.model.trainer import Trainer
 from xmlp.optimizers import SGD
-from xmlp.perceptron import mlp
-from xmlp.training import Trainer
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
 from xmlp.verify.scalar import Number, Problem, Stage, Vector, every, flat, like, root, transposed

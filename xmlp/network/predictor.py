@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from xmlp.backends.base import Backend
-from xmlp.backends.programs import Plans, Programs
-from xmlp.graph.plan import Plan, plan
-from xmlp.graph.rows import Extent
-from xmlp.graph.tensor import Tensor, Tracer, TracingBackend
+from xmlp.compiler.planner import Plan, plan
+from xmlp.compiler.rows import Extent
+from xmlp.compiler.tensor import Tensor, Tracer, TracingBackend
+from xmlp.runtime.programs import Plans, Programs
 
 Array = Any
 _COPIED = 1 << 15  # bytes of an input that is copied into the program's own

@@ -8,24 +8,25 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import xmlp.context as contexts
-from xmlp import configs, decisions, files
+import xmlp.backends.context as contexts
 from xmlp import losses as loss_functions
-from xmlp.backends import Backend, memory, seeds
+from xmlp.backends import Backend
 from xmlp.backends import backend as backend_named
-from xmlp.backends.programs import Recent
 from xmlp.backends.views import LayerViews, Views
-from xmlp.chain import LINKS, Chain
 from xmlp.errors import CheckpointError, DeviceMemoryError, OutOfMemoryError
-from xmlp.inputs import Inputs, count
+from xmlp.host import files, memory, seeds
+from xmlp.host.scalars import plain
+from xmlp.host.settings import number
 from xmlp.layers import COARSE, Layer, Standardize, chain_of
-from xmlp.parameters import Gradients, Layout
-from xmlp.predicting import Predictor
-from xmlp.scalars import plain
-from xmlp.settings import number
+from xmlp.network import configs, decisions
+from xmlp.network.chain import LINKS, Chain
+from xmlp.network.inputs import Inputs, count
+from xmlp.network.layout import Gradients, Layout
+from xmlp.network.predictor import Predictor
+from xmlp.runtime.programs import Recent
 
 if TYPE_CHECKING:
-    from xmlp.training import History
+    from xmlp.training.history import History
 
 Array = Any
 
@@ -510,8 +511,7 @@ class Network(Chain):
         A loss that is not given follows from the output activation and the targets: binary cross-entropy for a sigmoid,
         softmax cross-entropy for a softmax and for labels of several classes, else the squared error.
         """
-        from xmlp.training import Trainer
-        from xmlp.training.trainer import fitting_loss
+        from xmlp.model.trainer import Trainer, fitting_loss
 
         trainer = Trainer(
             self, loss=fitting_loss(self, y) if loss is None else loss, optimizer=optimizer, metrics=metrics,

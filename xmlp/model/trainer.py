@@ -14,24 +14,25 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xmlp import initializers, losses, metrics, optimizers
-from xmlp.backends import Backend, seeds
+from xmlp.backends import Backend
 from xmlp.callbacks import callbacks_of
+from xmlp.compiler.planner import Plan
 from xmlp.data.batches import split_rows
 from xmlp.errors import CheckpointError, unknown
-from xmlp.graph.plan import Plan
+from xmlp.host import seeds
+from xmlp.host.settings import count, flag, loudness, number
 from xmlp.layers import Dense, LayerNorm
 from xmlp.losses import Loss
-from xmlp.network import Network
+from xmlp.model.network import Network
+from xmlp.network.row_weights import HostArray, Mean
 from xmlp.optimizers import Optimizer
 from xmlp.schedules import rate
-from xmlp.settings import count, flag, loudness, number
 from xmlp.training import divergence, memory
 from xmlp.training.history import History
 from xmlp.training.measuring import measure
 from xmlp.training.planned import runner, trace
 from xmlp.training.sources import Chunk, Rows, Stream, fingerprint
 from xmlp.training.step import Batch, State, Step
-from xmlp.weights import HostArray, Mean
 
 Array = Any
 

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from xmlp.backends.base import Backend
-from xmlp.graph.plan import Plan
-from xmlp.once import Lock
+from xmlp.compiler.planner import Plan
+from xmlp.host.once import Lock
 
 MOST_BYTES = 1 << 26  # that programs hold together; the two latest stay whatever they hold
 MOST = 16

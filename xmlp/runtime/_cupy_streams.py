@@ -6,7 +6,7 @@ import cupy
 import numpy as np
 
 from xmlp.backends.base import Array, HostArray
-from xmlp.backends.streaming import Host
+from xmlp.runtime.streaming import Host
 
 
 class CupyLanes:

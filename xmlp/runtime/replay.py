@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import array_api_compat.numpy as xp
 import numpy as np
 
-from xmlp.backends import memory
-from xmlp.graph.plan import REDUCTIONS, Copy, Kernel, Operand, Place, Plan, Product, base
-from xmlp.graph.tensor import TensorNode, matrix
+from xmlp.compiler.planner import REDUCTIONS, Copy, Kernel, Operand, Place, Plan, Product, base
+from xmlp.compiler.tensor import TensorNode, matrix
+from xmlp.host import memory
 
 HostArray = np.ndarray[Any, Any]
 Call = Callable[[], object]

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from xmlp.compiler.rows import Block, Layout, Validity, at, factor
+from xmlp.compiler.tensor import PlanError, TensorNode, matrix
 from xmlp.graph.node import OPS
-from xmlp.graph.rows import Block, Layout, Validity, at, factor
-from xmlp.graph.tensor import PlanError, TensorNode, matrix
 
 ITEM = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}
 VIEWS = ("reshape", "slice")

@@ -12,7 +12,8 @@ the device that reads it. Every access to a buffer is ordered after the one befo
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from xmlp.backends.base import Array, HostArray, spans
+from xmlp.backends.base import Array
+from xmlp.host.arrays import HostArray, spans
 
 Host = Sequence[HostArray | None]
 

@@ -13,7 +13,7 @@ from typing import Any
 from xmlp import activations, initializers, layers, losses, optimizers, schedules
 from xmlp.errors import CheckpointError, unknown
 from xmlp.graph import Formula
-from xmlp.scalars import plain
+from xmlp.host.scalars import plain
 
 Json = Any
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xmlp.backends.base import HostArray, cast
-
+HostArray = np.ndarray[Any, Any]
 _TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 _TEMPORAL = ("date", "time", "duration", "period")  # how the names of such dtypes begin in all libraries
 
@@ -242,3 +241,41 @@ def check_finite(array: HostArray, what: str) -> None:
     raise ValueError(
         f"{what} contains NaN or infinity: {array[at]} in {place}, {int(bad.sum())} in all. Drop or fill them."
     )
+
+
+def cast(array: HostArray, dtype: str) -> HostArray:
+    """A host array in another dtype; an overflow of a finite value is an error and not an infinity.
+
+    >>> import numpy as np
+    >>> cast(np.asarray([1e300]), "float32")
+    Traceback (most recent call last):
+    ...
+    ValueError: 1e+300 at index 0 does not fit in float32. Scale the data or use dtype="float64".
+    """
+    if array.dtype == dtype and array.flags.c_contiguous:
+        return array
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"expected real numbers, got an array of {array.dtype}")
+    with np.errstate(over="ignore"):
+        result = np.ascontiguousarray(array, dtype=np.dtype(dtype)).reshape(array.shape)
+    if result.dtype.kind == "f" and array.dtype.kind == "f" and array.dtype.itemsize > result.dtype.itemsize:
+        lost = np.isinf(result) & np.isfinite(array)
+        if lost.any():
+            at = np.unravel_index(int(lost.argmax()), array.shape)
+            where = ", ".join(map(str, at))
+            raise ValueError(
+                f'{array[at]} at index {where} does not fit in {dtype}. Scale the data or use dtype="float64".'
+            )
+    return result
+
+
+def spans(rows: int, size: int, least: int = 1) -> list[tuple[int, int]]:
+    """Where the batches of `rows` rows start and stop; fewer than `least` that are left over join the last one.
+
+    >>> spans(7, 3), spans(7, 3, least=2), spans(8, 3, least=2)
+    ([(0, 3), (3, 6), (6, 7)], [(0, 3), (3, 7)], [(0, 3), (3, 6), (6, 8)])
+    """
+    ends = [*range(size, rows, size), rows] if rows else []
+    if len(ends) > 1 and rows - ends[-2] < least:
+        del ends[-2]
+    return [*zip([0, *ends], ends, strict=False)]

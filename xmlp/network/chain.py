@@ -6,13 +6,14 @@ from dataclasses import replace
 from math import prod
 from typing import Any, Self
 
-import xmlp.context as contexts
+import xmlp.backends.context as contexts
 from xmlp.activations import identity, sigmoid, softmax
-from xmlp.backends import Backend, seeds
-from xmlp.inputs import count
+from xmlp.backends import Backend
+from xmlp.host import seeds
 from xmlp.layers import Activation, Dense, Layer, chain_of, check_offsets, random_bits
 from xmlp.losses import Loss
-from xmlp.parameters import Gradients, Layout
+from xmlp.network.inputs import count
+from xmlp.network.layout import Gradients, Layout
 
 Array = Any
 Keys = Mapping[tuple[int, ...], tuple[Any, Any]]  # (layer, *path of inner layers) -> two words

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NoReturn
 
+from xmlp.compiler.rows import Extent, Size, Validity, factor, same
 from xmlp.graph.node import OPS
-from xmlp.graph.rows import Extent, Size, Validity, factor, same
 from xmlp.graph.symbol import Symbol
 
 Shape = tuple[int, ...]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xmlp.graph.llvm import Emitted, emit
-from xmlp.graph.plan import ITEM, REDUCTIONS, Kernel, Product
-from xmlp.once import Lock
+from xmlp.compiler.llvm import Emitted, emit
+from xmlp.compiler.planner import ITEM, REDUCTIONS, Kernel, Product
+from xmlp.host.once import Lock
 
 HostArray = np.ndarray[Any, Any]
 MOST = 8  # threads; where a BLAS has more, its own way of sharing products is left alone

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xmlp import weights
-from xmlp.backends import Backend, cast, owner
-from xmlp.backends.host import centred, check_finite, host_array, resolved
+from xmlp.backends import Backend, owner
+from xmlp.host.arrays import cast, centred, check_finite, host_array, resolved
+from xmlp.host.settings import count as count
 from xmlp.losses import Loss
-from xmlp.settings import count as count
-from xmlp.weights import HostArray, Mean
+from xmlp.network import row_weights as weights
+from xmlp.network.row_weights import HostArray, Mean
 
 Array = Any
 

@@ -6,9 +6,9 @@ from typing import Any
 from xmlp.activations import get
 from xmlp.backends import Backend
 from xmlp.errors import unknown
-from xmlp.inputs import count
 from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm
-from xmlp.network import Network
+from xmlp.model.network import Network
+from xmlp.network.inputs import count
 
 NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 

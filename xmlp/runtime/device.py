@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from xmlp.backends.base import Applicable, Array, Backend, HostArray
+from xmlp.compiler.c import Elementwise, elementwise_code, evaluate
+from xmlp.compiler.cuda import Launch, lower
+from xmlp.compiler.planner import ITEM, Copy, Place, Plan, Product
 from xmlp.graph import Formula
-from xmlp.graph.c import Elementwise, elementwise_code, evaluate
-from xmlp.graph.cuda import Launch, lower
-from xmlp.graph.plan import ITEM, Copy, Place, Plan, Product
 
 
 class Driver(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 
-from xmlp.once import Lock
+from xmlp.host.once import Lock
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def _pinned() -> ExitStack:
 
     pins = ExitStack()
     if find_spec("llvmlite") is not None:
-        from xmlp.backends import native
+        from xmlp.runtime import native
 
         if (library := native.blas()) is not None and library.threads is not None:
             pins.enter_context(library.threads.single(pinned=True))  # before its number is read: steps may be under way

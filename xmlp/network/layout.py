@@ -10,39 +10,10 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, NamedTuple
 
-from xmlp.initializers import Initializer, draw, get
-from xmlp.scalars import Normalized
-from xmlp.settings import number
+from xmlp.initializers import draw
+from xmlp.layers import ParamSpec
 
 Array = Any
-
-
-@dataclass(frozen=True)
-class ParamSpec(Normalized):
-    """What a layer asks for: one array of parameters.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    initializer : str, float or callable
-        See `xmlp.initializers`.
-    decay : bool
-        Whether weight decay and the penalties l1 and l2 act on it; biases and normalisations usually say no.
-    lr_scale : float
-        Factor on the learning rate; 0 freezes the array.
-    """
-
-    shape: tuple[int, ...]
-    initializer: "str | float | Initializer" = "zeros"
-    decay: bool = True
-    lr_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        Normalized.__post_init__(self)
-        get(self.initializer)
-        if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in self.shape):
-            raise ValueError(f"a parameter's shape is a tuple of integers >= 0, got {self.shape}")
-        number(self.lr_scale, "lr_scale")
 
 
 class Slot(NamedTuple):

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from xmlp.backends import backend
 from xmlp.data.batches import batch_order
-from xmlp.settings import count, flag
+from xmlp.host.settings import count, flag
 from xmlp.training.step import Batch
 
 if TYPE_CHECKING:
-    from xmlp.training.trainer import Trainer
+    from xmlp.model.trainer import Trainer
 
 
 class Stream:
@@ -33,7 +33,7 @@ class Stream:
     >>> import numpy as np, xmlp
     >>> x = np.arange(40, dtype="uint8").reshape(20, 2)
     >>> trainer = xmlp.Trainer(xmlp.mlp([2, 4, 1]), loss="squared_error", optimizer="sgd")
-    >>> stream = xmlp.training.Stream(trainer, x, x[:, :1], batch_size=8)
+    >>> stream = xmlp.model.stream.Stream(trainer, x, x[:, :1], batch_size=8)
     >>> [batch.x.shape for batch in stream]
     [(8, 2), (8, 2), (4, 2)]
     >>> len(trainer.fit(stream, epochs=2)["loss"])

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from xmlp.graph.plan import Copy, Kernel, Operand, Place, Plan
-from xmlp.graph.rows import at
-from xmlp.graph.tensor import TensorNode
+from xmlp.compiler.planner import Copy, Kernel, Operand, Place, Plan
+from xmlp.compiler.rows import at
+from xmlp.compiler.tensor import TensorNode
 
 
 def for_rows(plan: Plan, rows: int) -> Plan:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from xmlp.graph.plan import ITEM, REDUCTIONS, Kernel, Operand, Place, base, level, phases
-from xmlp.graph.tensor import FLOATS, PlanError, TensorNode, matrix
+from xmlp.compiler.planner import ITEM, REDUCTIONS, Kernel, Operand, Place, base, level, phases
+from xmlp.compiler.tensor import FLOATS, PlanError, TensorNode, matrix
 
 TYPES = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint8": "i8", "bool": "i1"}
 MEMORY = {**TYPES, "bool": "i8"}

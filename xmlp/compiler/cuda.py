@@ -19,9 +19,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from xmlp.graph.c import TYPES, literal, operation
-from xmlp.graph.plan import ITEM, REDUCTIONS, Copy, Kernel, Operand, Place, Plan, Product, base, level, phases
-from xmlp.graph.tensor import PlanError, TensorNode, matrix
+from xmlp.compiler.c import TYPES, literal, operation
+from xmlp.compiler.planner import ITEM, REDUCTIONS, Copy, Kernel, Operand, Place, Plan, Product, base, level, phases
+from xmlp.compiler.tensor import PlanError, TensorNode, matrix
 
 PRELUDE = "#define EACH_THREAD\n#define SYNC __syncthreads();\n#define SHARED __shared__\n"
 THREADS = 256  # in a block of many, at most: small enough that a kernel's registers suffice

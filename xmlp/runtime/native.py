@@ -13,11 +13,12 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from xmlp.backends import cache, memory, team
-from xmlp.graph.llvm import Code, emit, prelude
-from xmlp.graph.plan import Copy, Kernel, Place, Plan, Product
-from xmlp.graph.rows import factor
-from xmlp.once import Lock, once
+from xmlp.compiler.llvm import Code, emit, prelude
+from xmlp.compiler.planner import Copy, Kernel, Place, Plan, Product
+from xmlp.compiler.rows import factor
+from xmlp.host import memory
+from xmlp.host.once import Lock, once
+from xmlp.runtime import cache, team
 
 HostArray = np.ndarray[Any, Any]
 _RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, ctypes.c_int64] * 3, ctypes.c_int64, ctypes.c_void_p)

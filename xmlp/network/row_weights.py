@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xmlp.backends.host import check_finite, host_array
 from xmlp.errors import unknown
+from xmlp.host.arrays import check_finite, host_array
 
 HostArray = np.ndarray[Any, Any]
 

@@ -1,0 +1,1 @@
+"""What people hold: the network and the trainer."""
