@@ -61,7 +61,7 @@ def copy(rows=2000, columns=500):
     for name in ("relu", "leaky_relu", "hard_sigmoid", "hard_tanh", "tanh", "gelu"):
         network = xmlp.Network([Activation(name)], columns)
         network.compute(x)
-        (predictor,) = network._predictors.values()
+        (predictor,) = network.predictor.passes.values()
         (program,) = predictor._local.programs.values()
         program.bind("x", x)
         program.bind("y", y)

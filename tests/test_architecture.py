@@ -11,7 +11,7 @@ PACKAGE = Path(xmlp.__file__).parent
 
 # lowest first; a module imports modules of its own level's package or of lower levels
 LEVELS = [
-    {"errors"},
+    {"errors", "version"},
     {"host"},
     {"graph"},
     {"compiler"},

@@ -61,7 +61,7 @@ def test_one_row_alone_is_refused(batch_size: int, rows: int) -> None:
 
 def test_it_is_refused_wherever_the_layer_is() -> None:
     network = xmlp.Network([Dense(4), Residual([BatchNorm(), Dense(4)]), Dense(1)], 3)
-    assert network.least_rows == 2
+    assert network.chain.least_rows == 2
     with pytest.raises(ValueError, match="layer 1, Residual"):
         network.fit(X, Y, batch_size=1)
     with pytest.raises(ValueError, match="BatchNorm"):

@@ -1,6 +1,7 @@
 """Batches of many sizes: the results of each size alone, and plans, programs, kernels and files that do not add up."""
 
 import gc
+import importlib
 import sys
 import weakref
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 import xmlp
 from xmlp import optimizers
 from xmlp.backends._numpy import NumpyBackend
+from xmlp.compiler import tensor_graph
 from xmlp.compiler.rows import Extent, Size, Validity, at, same
 from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, Standardize
 from xmlp.runtime import programs
@@ -39,12 +41,12 @@ def each_size_alone(monkeypatch):
     """A context in which every shape has a plan of its own, with the number of rows written into it."""
 
     def alone(step, state, batch):
-        return planned._traced(step, state, batch, batch.size)
+        return planned.graph_of(step, state, batch, batch.size)
 
     def use(driver="native"):
         monkeypatch.setattr(planned, "trace", alone)
         monkeypatch.setattr(NumpyBackend, "serves_any_rows", lambda self: False)
-        made = pytest.importorskip(f"xmlp.backends.{driver}").Program
+        made = importlib.import_module(f"xmlp.runtime.{driver}").Program
         monkeypatch.setattr(NumpyBackend, "program", lambda self, plan, arrays, rows=None: made(plan, arrays))
 
     return use
@@ -78,8 +80,8 @@ def test_every_size_has_the_bits_that_it_has_alone(name, settings, weighted, dty
 def test_every_size_has_its_bits_without_llvmlite(name, weighted, each_size_alone, monkeypatch):
     monkeypatch.setitem(sys.modules, "llvmlite", None)
     mine, trainer = stepped(NETWORKS[name], weighted=weighted, **SETTINGS["penalties"])
-    assert {type(p).__module__ for p in trainer._runner._programs.values()} == {"xmlp.runtime.replay"}
-    assert len({id(plan) for plan in trainer._runner._plans.values()}) <= 6
+    assert {type(p).__module__ for p in trainer.run.runner._programs.values()} == {"xmlp.runtime.replay"}
+    assert len({id(plan) for plan in trainer.run.runner._plans.values()}) <= 6
     each_size_alone("replay")
     alone, _ = stepped(NETWORKS[name], weighted=weighted, **SETTINGS["penalties"])
     assert all(a.tobytes() == b.tobytes() for a, b in zip(mine, alone, strict=True))
@@ -101,15 +103,15 @@ def test_the_plan_that_is_printed_is_that_of_its_size(name):
     trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam")
     for rows in (1, 2, 20, 32, 77):
         batch = planned.Batch(np.zeros((99, FEATURES), "f4"), np.zeros(99, "i4"), None, np.zeros(rows, "i4"))
-        state = trainer._state((np.zeros((), "f4"),) * 4)
-        made = planned.trace(trainer._pure, state, batch)
-        plainly = planned._traced(trainer._pure, state, batch, rows)
+        state = trainer.run.state(planned.Sums(*(np.zeros((), "f4"),) * 4))
+        made = planned.trace(trainer.run.step, state, batch).plan
+        plainly = planned.graph_of(trainer.run.step, state, batch, rows).plan
         assert str(made) == str(plainly)
         assert (made.flops, made.bytes, made.work_bytes) == (plainly.flops, plainly.bytes, plainly.work_bytes)
         other = [call.sized(55) for call in made.calls]
         if made.serves(55):
             batch = batch._replace(rows=np.zeros(55, "i4"))
-            direct = planned._traced(trainer._pure, state, batch, 55)
+            direct = planned.graph_of(trainer.run.step, state, batch, 55).plan
             assert [(c.title, c.flops, c.bytes) for c in other] == [(c.title, c.flops, c.bytes) for c in direct.calls]
 
 
@@ -155,9 +157,8 @@ def test_kernels_do_not_depend_on_how_many_sizes_there_are(use, monkeypatch):
         native.Compiler, "_compiled", lambda self, text, f=native.Compiler._compiled: made.append(text) or f(self, text)
     )
     monkeypatch.setenv("XMLP_CACHE", "off")
-    plan = planned.plan
-    for module in (planned, xmlp.network.predictor):
-        monkeypatch.setattr(module, "plan", lambda *a: traced.append(0) or plan(*a))
+    plan = tensor_graph.plan
+    monkeypatch.setattr(tensor_graph, "plan", lambda *a: traced.append(0) or plan(*a))
     for n in (50, 1, FEATURES, 32, 33):
         used(n)
     made.clear()
@@ -175,9 +176,9 @@ def test_plans_and_programs_are_few_and_hold_little():
     for n in many():
         trainer.step(X[:n], LABELS[:n])
         network.predict(X[:n])
-    (predictor,) = network._predictors.values()
+    (predictor,) = network.predictor.passes.values()
     for plans, kept in (
-        (trainer._runner._plans, trainer._runner._programs),
+        (trainer.run.runner._plans, trainer.run.runner._programs),
         (predictor._plans, predictor._local.programs),
     ):
         assert len(plans.values()) <= 6
@@ -191,8 +192,8 @@ def test_plans_that_are_made_for_each_size_have_a_bound(each_size_alone):
     trainer = xmlp.Trainer(network, loss="squared_error", optimizer="sgd")
     for n in range(1, programs.MOST_PLANS + 20):
         trainer.step(X[:n, :4], X[:n, :2])
-    assert len(trainer._runner._plans.values()) == programs.MOST_PLANS
-    assert len(trainer._runner._programs) <= programs.MOST
+    assert len(trainer.run.runner._plans.values()) == programs.MOST_PLANS
+    assert len(trainer.run.runner._programs) <= programs.MOST
 
 
 def test_temperatures_are_kept_up_to_a_number():
@@ -203,7 +204,7 @@ def test_temperatures_are_kept_up_to_a_number():
         network.temperature = float(temperature)
         e = np.exp(z / temperature)
         assert np.abs(network.predict_proba(X[:10]) - e / e.sum(axis=1, keepdims=True)).max() < 1e-6
-    assert len(network._predictors) <= 8
+    assert len(network.predictor.passes) <= 8
 
 
 # --- machine code in memory -------------------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ def test_code_goes_with_the_last_program_that_uses_it(monkeypatch):
     kept, held = weakref.WeakSet(), []
 
     def compilers(trainer):
-        return [program._compiler for program in trainer._runner._programs.values()]
+        return [program._compiler for program in trainer.run.runner._programs.values()]
 
     def trained(l2):
         network = xmlp.mlp([FEATURES, 8, CLASSES], seed=1)
@@ -336,7 +337,7 @@ def test_a_layer_may_mix_the_rows(how):
 def test_what_is_calculated_of_the_number_makes_no_plan_of_its_own(how, together):
     pytest.importorskip("llvmlite")
     trainer = compared([Dense(8, "tanh"), Reading(how), Dense(CLASSES)])
-    assert (len(trainer._runner._plans.values()) <= 5) == together
+    assert (len(trainer.run.runner._plans.values()) <= 5) == together
 
 
 # --- the number of rows as a symbol -----------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ def trainer_of(net, **kw):
 def test_no_crossing_within_a_step(optimizer):
     trainer = trainer_of(network(), optimizer=optimizer)
     crossings = []
-    advance = trainer._advance
+    advance = trainer.run.advance
 
     def watched(chunk, sums):
         before = len(passed)
@@ -97,7 +97,7 @@ def test_no_crossing_within_a_step(optimizer):
         crossings.append(len(passed) - before)
         return result
 
-    trainer._advance = watched
+    trainer.run.advance = watched
     with guarded() as passed:
         trainer.fit(X, Y, epochs=2, batch_size=8)
     assert crossings == [0] * 6
@@ -160,4 +160,4 @@ def test_the_whole_step_is_compiled_once_per_shape_under_jit():
     require("jax")
     trainer = trainer_of(network(backend="jax"), optimizer=xmlp.optimizers.AdamW(xmlp.schedules.Cosine(1e-2, 40)))
     trainer.fit(X, Y, epochs=5, batch_size=8)
-    assert trainer._runner._function._cache_size() == 1
+    assert trainer.run.runner._function._cache_size() == 1

@@ -51,7 +51,7 @@ def test_rows_that_were_not_learnt_from_do_not_count_in_the_mean_weight(error: A
     pytest.importorskip("sklearn")
     model = xmlp.MLPClassifier((8,), random_state=0, batch_size=2, optimizer=xmlp.optimizers.SGD(0.5))
     model.partial_fit(X[:100], LABELS[:100], [0, 1])
-    mean, bad = model._trainer._mean, np.array(X[:10])
+    mean, bad = model._trainer.run.mean, np.array(X[:10])
     if error is None:
         bad[:] = 1.7e308
         error = xmlp.errors.DivergenceError
@@ -59,7 +59,7 @@ def test_rows_that_were_not_learnt_from_do_not_count_in_the_mean_weight(error: A
         model.set_params(callbacks=[Breaks(error)])
     with pytest.raises(error):
         model.partial_fit(bad, LABELS[:10], sample_weight=np.full(10, 1e9))
-    assert model._trainer._mean == mean
+    assert model._trainer.run.mean == mean
 
 
 def test_what_a_trainer_is_given_later_is_used_or_refused() -> None:

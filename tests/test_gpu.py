@@ -123,7 +123,7 @@ def test_no_synchronisation_within_steps(cupy):
     import cupyx
 
     _, trainer = trained("cupy")
-    advance, seen = trainer._advance, []
+    advance, seen = trainer.run.advance, []
 
     def watched(chunk, sums):
         with cupyx.allow_synchronize(False):
@@ -131,7 +131,7 @@ def test_no_synchronisation_within_steps(cupy):
         seen.append(chunk.steps)
         return result
 
-    trainer._advance = watched
+    trainer.run.advance = watched
     trainer.fit(X, Y, epochs=2, batch_size=32)
     print(f"0 synchronisations in {sum(seen)} steps")
     assert sum(seen) == 20

@@ -51,7 +51,7 @@ def complex_step(
 ) -> tuple[Any, Any, Any]:
     """The loss, dx, and the gradient in the order of `flat`."""
     names = [(i, name) for i, named in enumerate(network.parameters) for name in sorted(named)]
-    keys = network.keys(**KEYS)
+    keys = network.chain.keys(**KEYS)
 
     def loss(arrays: list[Any]) -> Any:
         params: list[dict[str, Any]] = [{} for _ in network.layers]
@@ -295,7 +295,7 @@ def test_one_row(layers: str, rng: np.random.Generator) -> None:
             max(error) / max(1.0, np.max(np.abs(grads.flat))),
             f"{layers}, {activation}, N = 1",
         )
-        stats = network.pass_statistics(network.stats, caches)
+        stats = network.chain.pass_statistics(network.stats, caches)
         assert np.array_equal(stats, network.stats)
 
 
@@ -359,7 +359,7 @@ def test_every_library_gives_the_same(mode: Mode, layers: str, rng: np.random.Ge
                 grads.flat,
                 fused[0],
                 fused[1].flat,
-                network.pass_statistics(network.stats, caches),
+                network.chain.pass_statistics(network.stats, caches),
             ]
 
         true = results(xmlp.backend("numpy", dtype="float64"), np.asarray)
@@ -400,7 +400,7 @@ def test_training_keeps_the_dtype(mode: Mode, rng: np.random.Generator) -> None:
             loss,
             network.theta,
             network.stats,
-            *trainer._slots.values(),
+            *trainer.run.slots.values(),
             network.predict(x),
             network.predict_proba(x),
         ]

@@ -39,7 +39,7 @@ def trained(loss: str = "softmax_cross_entropy", **kw: Any) -> xmlp.Trainer:
 
 def state_of(trainer: xmlp.Trainer) -> tuple[Any, ...]:
     host = trainer.network.backend.to_host
-    arrays = [trainer.network.theta, trainer.network.stats, *trainer._slots.values()]
+    arrays = [trainer.network.theta, trainer.network.stats, *trainer.run.slots.values()]
     history = {name: list(column) for name, column in trainer.history.items()}
     return [host(a).tobytes() for a in arrays], history, trainer.steps, trainer.epoch, trainer.network.link
 

@@ -9,6 +9,7 @@ import xmlp
 from xmlp.errors import OutOfMemoryError
 from xmlp.host import memory
 from xmlp.training import memory as training_memory
+from xmlp.training.run import Run
 
 X, Y = np.zeros((40, 6), np.float32), np.arange(40) % 3
 
@@ -26,7 +27,7 @@ def test_a_failed_allocation_says_what_would_fit(planted):
 
     said = r"batch_size=32 needs 0\.0\d+ MB .* batch_size=(\d+) would fit"
     free = mine.memory(8) // 2 + 9_000
-    with planted(xmlp.Trainer, "_advance", advance), planted(memory, "free", lambda: free):  # noqa: SIM117
+    with planted(Run, "advance", advance), planted(memory, "free", lambda: free):  # noqa: SIM117
         with pytest.raises(OutOfMemoryError, match=said) as e:
             mine.fit(X, Y, epochs=1)
     assert isinstance(e.value, MemoryError)
@@ -46,7 +47,7 @@ def test_no_batch_may_fit_and_no_figure_may_be_known(planted):
 
 
 def fail():
-    with training_memory.explained(fitted()):
+    with training_memory.explained(fitted().run):
         raise MemoryError
 
 
@@ -59,15 +60,16 @@ def fitted():
 def test_the_largest_batch_is_a_power_of_two_that_fits():
     mine = fitted()
     for batch in (2, 8, 16):
-        free = mine.memory(batch, rows=0) - training_memory._bytes(mine, *mine._slots)
-        assert training_memory.largest_batch(mine, 100, 0, free) == batch
-    assert training_memory.largest_batch(mine, 100, 0, 10) == 0
-    assert training_memory.largest_batch(mine, 64, 0, 10**9) == 32
+        demand = training_memory.Demand(mine.run)
+        free = mine.memory(batch, rows=0) - demand.state
+        assert demand.largest_batch(100, 0, free) == batch
+    assert demand.largest_batch(100, 0, 10) == 0
+    assert demand.largest_batch(64, 0, 10**9) == 32
 
 
 def test_an_error_of_ones_own_passes():
     mine = OutOfMemoryError("mine")
-    with pytest.raises(OutOfMemoryError) as caught, training_memory.explained(fitted()):
+    with pytest.raises(OutOfMemoryError) as caught, training_memory.explained(fitted().run):
         raise mine
     assert caught.value is mine
 

@@ -229,8 +229,8 @@ def test_parameters_by_layer(mode: Mode) -> None:
     assert [sorted(s) for s in network.statistics] == [[], ["mean", "var"], [], [], [], []]
     values = [mode.get(a).ravel() for views in network.parameters for a in views.values()]
     assert sorted(np.concatenate(values).tolist()) == sorted(mode.get(network.theta).tolist())
-    assert network.random
-    assert not xmlp.mlp([3, 4]).random
+    assert network.chain.random
+    assert not xmlp.mlp([3, 4]).chain.random
 
 
 def test_parameters_are_views_on_numpy() -> None:

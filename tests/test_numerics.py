@@ -258,7 +258,10 @@ def test_divergence_ends_the_epoch_and_restores_the_state(mode: Mode, loss: str,
     trainer.fit(x, y, epochs=1)
 
     def state() -> list[Any]:
-        return [mode.get(a).copy() for a in (network.theta, *trainer._slots.values())] + [trainer.steps, trainer.epoch]
+        return [mode.get(a).copy() for a in (network.theta, *trainer.run.slots.values())] + [
+            trainer.steps,
+            trainer.epoch,
+        ]
 
     before = state()
     with np.errstate(all="ignore"), pytest.raises(DivergenceError, match="diverged in epoch 2") as caught:

@@ -94,7 +94,7 @@ def test_bytes_stay_bytes() -> None:
     x[0] = 254
     made = network(features=2).adapt(x)
     assert made.layers[0].offset == ()
-    assert made._inputs.features(x)[0].dtype == np.uint8
+    assert made.inputs.features(x)[0].dtype == np.uint8
 
 
 def test_everything_that_is_passed_is_treated_alike() -> None:

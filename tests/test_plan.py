@@ -244,17 +244,17 @@ def train(layers, loss, y_kind, optimizer, dtype, planned, weights=False, bytes_
 
 def compare(driver, layers, loss, kind, optimizer, dtype, **kw):
     fast, plain = (train(layers, loss, kind, optimizer, dtype, planned, **kw) for planned in (True, False))
-    assert isinstance(fast._runner, PlannedRunner)
-    assert type(plain._runner) is Runner
-    assert None not in fast._runner._plans.values(), "the step was not planned"
-    assert {type(p).__module__ for p in fast._runner._programs.values()} == {driver}
+    assert isinstance(fast.run.runner, PlannedRunner)
+    assert type(plain.run.runner) is Runner
+    assert None not in fast.run.runner._plans.values(), "the step was not planned"
+    assert {type(p).__module__ for p in fast.run.runner._programs.values()} == {driver}
     limit = {"float32": 2e-4, "float64": 1e-11}[dtype]
     for a, b in ((fast.network.theta, plain.network.theta), (fast.network.stats, plain.network.stats)):
         assert a.dtype == np.dtype(dtype)
         assert np.abs(a - b).max(initial=0) <= limit * max(1.0, np.abs(b).max(initial=0))
-    for name in plain._slots:
-        scale = np.abs(plain._slots[name]).max()
-        assert np.abs(fast._slots[name] - plain._slots[name]).max() <= 10 * limit * scale
+    for name in plain.run.slots:
+        scale = np.abs(plain.run.slots[name]).max()
+        assert np.abs(fast.run.slots[name] - plain.run.slots[name]).max() <= 10 * limit * scale
     assert fast.history["loss"] == pytest.approx(plain.history["loss"], rel=10 * limit)
     assert fast.steps == plain.steps
     return fast
@@ -299,7 +299,7 @@ def test_optimizers_penalties_and_clipping(optimizer, dtype, driver):
 def test_bytes_are_scaled_on_the_way(driver):
     layers = [Standardize(scale=255.0), Dense(8, activation="relu"), Dense(K)]
     fast = compare(driver, layers, losses.SoftmaxCrossEntropy(), "labels", optimizers.Adam(), "float32", bytes_in=True)
-    made = next(iter(fast._runner._plans.values()))
+    made = next(iter(fast.run.runner._plans.values()))
     first = next(
         c for c in made.calls if isinstance(c, Kernel) and any(n.op == "take" for n in c.nodes) and c.columns == D
     )
@@ -399,7 +399,7 @@ def test_what_cannot_be_planned_runs_the_plain_way():
     x, y = data("labels", "float32")
     with pytest.warns(UserWarning, match=r"without a plan, which is slower: .*cumulative_sum"):
         trainer.fit(x, y, epochs=2)
-    assert next(iter(trainer._runner._plans.values())) is None
+    assert next(iter(trainer.run.runner._plans.values())) is None
     with pytest.raises(PlanError, match="cumulative_sum"):
         trainer.plan(8)
 
@@ -448,8 +448,8 @@ def test_results_do_not_depend_on_how_steps_are_gathered(driver):
     for chunk in (1, 2, 64):
         network = xmlp.Network(NETWORKS["everything"], D, seed=2)
         trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam")
-        trainer._runner.chunk = chunk
-        trainer._runner._pace = lambda seconds: None
+        trainer.run.runner.chunk = chunk
+        trainer.run.runner._pace = lambda seconds: None
         trainer.fit(x, y, epochs=3, batch_size=8)
         thetas.append(network.theta.tobytes())
     assert len(set(thetas)) == 1
@@ -487,7 +487,7 @@ def test_single_steps_on_fresh_arrays_use_one_program(driver):
     runner = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam", planned=True)
     for i in range(6):
         runner.step(np.roll(x, i, axis=0).astype("f4"), y)
-    assert len(runner._runner._programs) == 1
+    assert len(runner.run.runner._programs) == 1
 
 
 def test_data_are_let_go_of(driver):
@@ -526,7 +526,8 @@ def test_programs_hold_so_much_memory_and_no_more(driver, monkeypatch):
     for rows in range(2000, 2003):
         network.predict(np.zeros((rows, 20)))
     kept = [
-        p.plan.work_bytes + p.plan.held_bytes for p in network._predictors[None, False, 1.0]._local.programs.values()
+        p.plan.work_bytes + p.plan.held_bytes
+        for p in network.predictor.passes[None, False, 1.0]._local.programs.values()
     ]
     assert len(kept) == 2
     network.predict(np.zeros((2002, 20)))

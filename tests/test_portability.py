@@ -37,7 +37,7 @@ def put(mode: Mode, array: Any, dtype: str) -> Any:
 
 
 def host(mode: Mode, trainer: xmlp.Trainer) -> list[Any]:
-    return [mode.get(a) for a in (trainer.network.theta, trainer.network.stats, *trainer._slots.values())]
+    return [mode.get(a) for a in (trainer.network.theta, trainer.network.stats, *trainer.run.slots.values())]
 
 
 def test_parameters_after_sixty_steps(mode: Mode) -> None:
@@ -72,7 +72,7 @@ def test_dropout_masks(mode: Mode, rate: float) -> None:
         for dtype in mode.dtypes:
             network = xmlp.Network([Dropout(rate)], features, backend=mode.backend(dtype))
             kept = mode.get(network.forward(mode.put(x, dtype), training=True, seed=9, step=step)[0]) != 0
-            bits = random_bits(rows * features, *network.keys(9, step)[0,]).reshape(rows, features)
+            bits = random_bits(rows * features, *network.chain.keys(9, step)[0,]).reshape(rows, features)
             assert np.array_equal(kept, bits >= rate * 2.0**32 - 2.0**31)
         expected.append(kept)
     share = np.mean(expected)
@@ -85,11 +85,11 @@ def test_masks_of_layers_and_steps_are_not_related() -> None:
     """Neither equal nor shifted nor permuted: the bits of two keys agree in half of all places."""
     network = xmlp.Network([Dropout(0.5), Dropout(0.5), Residual([Dropout(0.5), Dropout(0.5)])], 4000)
     streams = {
-        (site, step): random_bits(4000, *key) for step in range(3) for site, key in network.keys(7, step).items()
+        (site, step): random_bits(4000, *key) for step in range(3) for site, key in network.chain.keys(7, step).items()
     }
-    streams |= {(site, "other seed"): random_bits(4000, *key) for site, key in network.keys(8, 0).items()}
+    streams |= {(site, "other seed"): random_bits(4000, *key) for site, key in network.chain.keys(8, 0).items()}
     assert len(streams) == 16
-    assert len({key for step in range(2000) for key in network.keys(7, step).values()}) == 4 * 2000
+    assert len({key for step in range(2000) for key in network.chain.keys(7, step).values()}) == 4 * 2000
     names = list(streams)
     for i, a in enumerate(names):
         for b in names[:i]:

@@ -172,7 +172,7 @@ def trainer(backend: Any = "numpy", optimizer: str = "adam", activation: Any = "
 
 def state(of: xmlp.Trainer) -> Any:
     """All that training changes."""
-    arrays = {**of.network.arrays(), **{name: of.network.backend.to_host(slot) for name, slot in of._slots.items()}}
+    arrays = {**of.network.arrays(), **{name: of.network.backend.to_host(slot) for name, slot in of.run.slots.items()}}
     history = {name: column for name, column in of.history.items() if name != "seconds"}
     watched = [callback.state() for callback in of.callbacks]
     return {n: a.tolist() for n, a in arrays.items()}, history, of.moment, of.lr_scale, of.network.link, watched

@@ -118,7 +118,7 @@ def test_predictions(rows, rng):
     network = xmlp.mlp([40, 30, 4], activation="tanh", seed=3)
     for _ in range(2):  # the second time it is bound
         x = rng.normal(size=(rows, 40)).astype("f4")
-        expected = network.pass_forward(network.theta, network.stats, x, training=False)[0]
+        expected = network.chain.pass_forward(network.theta, network.stats, x, training=False)[0]
         assert np.abs(network.predict(x) - expected).max() <= 1e-5
 
 

@@ -44,7 +44,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
     """All that a run leaves, but for the time that it took."""
     to_host = trainer.network.backend.to_host
     history = {name: [float(v).hex() for v in column] for name, column in trainer.history.items() if name != "seconds"}
-    slots = {name: to_host(slot).tobytes() for name, slot in trainer._slots.items()}
+    slots = {name: to_host(slot).tobytes() for name, slot in trainer.run.slots.items()}
     arrays = {name: a.tobytes() for name, a in trainer.network.arrays().items()}
     return {**arrays, **slots, **history, "at": trainer.moment, "scale": trainer.lr_scale, "link": trainer.network.link}
 
@@ -141,7 +141,7 @@ def test_what_does_not_fit_the_unfinished_run_is_refused(tmp_path: Path) -> None
         resumed.fit(X[1:], LABELS[1:])
     with pytest.raises(ValueError, match="had batch_size=8, got 4"):
         resumed.fit(X, LABELS, batch_size=4)
-    resumed._order = "another"
+    resumed.run.order = "another"
     with pytest.raises(CheckpointError, match="order of rows"):
         resumed.fit(X, LABELS)
     assert state_of(resumed) == before

@@ -99,8 +99,9 @@ def test_other_penalties_and_optimizers_are_those_of_a_trainer() -> None:
     model = classifier(warm_start=True, batch_size=20, optimizer=SGD(0.1, momentum=0.5)).fit(X, LABELS)
     network, trainer = model.network_.to("numpy"), model._trainer
     other = xmlp.Trainer(network, loss="binary_cross_entropy", optimizer=SGD(0.2, momentum=0.9), l2=0.05, l1=0.01)
-    other.seed, other.epoch, other.steps, other.history = trainer.seed, trainer.epoch, trainer.steps, trainer.history
-    other._slots = {name: slot.copy() for name, slot in trainer._slots.items()}
+    for name in ("seed", "epoch", "steps", "history"):
+        setattr(other.run, name, getattr(trainer.run, name))
+    other.run.slots = {name: slot.copy() for name, slot in trainer.run.slots.items()}
     model.set_params(optimizer=SGD(0.2, momentum=0.9), l2=0.05, l1=0.01).fit(X, LABELS)
     other.fit(X, LABELS[:, None], epochs=4, batch_size=20)
     assert np.array_equal(theta(model), other.network.theta)
@@ -389,7 +390,7 @@ def test_decay_that_begins_later_spares_biases(planned: bool) -> None:
 
 def test_whether_an_optimizer_decays_is_said() -> None:
     network = xmlp.mlp([3, 4, 1])
-    segments = {name: len(xmlp.Trainer(network, loss="squared_error", optimizer=rule)._pure.segments)
+    segments = {name: len(xmlp.Trainer(network, loss="squared_error", optimizer=rule).run.step.segments)
                 for name, rule in {"adam": "adam", "sgd": "sgd", "adamw": "adamw", "none": AdamW(weight_decay=0.0),
                                    "own": Own()}.items()}  # fmt: skip
     assert segments == {"adam": 1, "sgd": 1, "adamw": 2, "none": 1, "own": 2}

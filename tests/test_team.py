@@ -55,7 +55,7 @@ def trained(layers: str, rule: Any = RULES[0], planned: bool | None = True, **kw
 
 
 def shared_calls(trainer: Any) -> int:
-    programs = trainer._runner._programs.values()
+    programs = trainer.run.runner._programs.values()
     return sum(len(tables) > 1 for program in programs for tables in program._tables)
 
 

@@ -87,7 +87,7 @@ def path(request: pytest.FixtureRequest) -> Way:
 
 def arrays_of(trainer: xmlp.Trainer) -> list[np.ndarray]:
     host = trainer.network.backend.to_host
-    return [np.array(host(a)) for a in (trainer.network.theta, trainer.network.stats, *trainer._slots.values())]
+    return [np.array(host(a)) for a in (trainer.network.theta, trainer.network.stats, *trainer.run.slots.values())]
 
 
 def state_of(trainer: xmlp.Trainer) -> tuple[Any, ...]:
@@ -218,10 +218,10 @@ def test_both_paths_of_numpy_agree() -> None:
     plain, planned = (checked(w).trainer(random_network(w)) for w in (PLAIN, PLANNED))
     for trainer in (plain, planned):
         trainer.fit(X, LABELS, epochs=4, batch_size=8)
-    assert isinstance(planned._runner, PlannedRunner)
-    assert planned._runner._plans
-    assert None not in planned._runner._plans.values()
-    assert not isinstance(plain._runner, PlannedRunner)
+    assert isinstance(planned.run.runner, PlannedRunner)
+    assert planned.run.runner._plans
+    assert None not in planned.run.runner._plans.values()
+    assert not isinstance(plain.run.runner, PlannedRunner)
     assert np.abs(theta_of(plain) - theta_of(planned)).max() < 1e-5
 
 
@@ -736,7 +736,7 @@ def test_divergence_in_the_first_epoch_leaves_the_network_as_it_was(path: Way) -
 def test_bytes_stay_bytes_until_the_batch(way: Way) -> None:
     x = RNG.integers(0, 256, (22, 3)).astype(np.uint8)
     trainer, plain = way.trainer(), way.trainer()
-    assert "uint8" in str(trainer._data((x, LABELS), ("x", "y")).x.dtype)
+    assert "uint8" in str(trainer.preparation.data((x, LABELS), ("x", "y")).x.dtype)
     trainer.fit(x, LABELS, epochs=2, batch_size=8, validation_split=0.2)
     plain.fit(x.astype(np.float32), LABELS, epochs=2, batch_size=8, validation_split=0.2)
     assert state_of(trainer) == state_of(plain)

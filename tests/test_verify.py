@@ -8,6 +8,7 @@ from xmlp.graph.formula import Definition, Formula
 from xmlp.graph.node import array, make
 from xmlp.layers import ParamSpec
 from xmlp.network import inputs
+from xmlp.network.chain import Chain
 from xmlp.network.layout import Gradients
 from xmlp.verify.core import Check, Trial
 from xmlp.verify.figures import formulas
@@ -208,7 +209,7 @@ OTHER_FAULTS = [
     (inputs.Inputs, "_check_shape", lambda right: lambda *a: None, "003-02"),
     (Network, "backward", after(lambda found: (found[0], Gradients(found[1][::-1], found[1].flat))), "001-16"),
     (Network, "predict_label", after(lambda found: found * 0 + 1), "002-04"),
-    (Network, "keys", lambda right: lambda self, seed, step: right(self, seed, 0), "layer-Dropout"),
+    (Chain, "keys", lambda right: lambda self, seed, step: right(self, seed, 0), "layer-Dropout"),
     (layers.BatchNorm, "next_statistics", lambda right: lambda self, stats, cache: stats, "layer-BatchNorm"),
     (metrics, "precision", lambda right: metrics.recall, "002-06"),
     (optimizers.SGD, "scalars", lambda right: lambda self, lr, *a: right(self, -lr, *a), "002-O2"),

@@ -247,17 +247,17 @@ def test_a_stream_that_is_cut_goes_on_to_the_bit(cut: str, tmp_path: Any) -> Non
     history = rest.fit(batches())
     assert np.array_equal(rest.network.theta, whole.network.theta)
     assert history["loss"] == whole.history["loss"]
-    assert rest._mean == whole._mean
+    assert rest.run.mean == whole.run.mean
 
 
 def test_a_diverging_epoch_of_a_stream_changes_nothing() -> None:
     one = trainer(optimizer=optimizers.SGD(0.01))
     one.fit(batches(), epochs=1)
-    mean, theta = one._mean, one.network.theta.copy()
+    mean, theta = one.run.mean, one.network.theta.copy()
     wild = [(X[:5], REALS[:5], WEIGHTS[:5]), (X[:5], 1e200 * REALS[:5], WEIGHTS[:5])]
     with pytest.raises(xmlp.DivergenceError):
         one.fit(wild, epochs=1)
-    assert one._mean == mean
+    assert one.run.mean == mean
     assert np.array_equal(one.network.theta, theta)
 
 
@@ -306,7 +306,7 @@ def test_a_plan_has_the_targets_that_the_loss_takes() -> None:
         ("softmax_cross_entropy", 3, (8,)), ("squared_error", 1, (8, 1)), ("squared_error", 2, (8, 2)),
         ("binary_cross_entropy", 1, (8, 1)), (Counts(), 2, (8,)),
     ):  # fmt: skip
-        targets = trainer(loss, outputs)._empty_targets(8)
+        targets = trainer(loss, outputs).run.no_targets(8)
         assert targets.shape == shape
         assert targets.dtype == (np.int32 if len(shape) == 1 else np.float64)
 

@@ -11,7 +11,7 @@ True
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from xmlp.version import __version__ as __version__
 
 # Everything is imported when it is first used: `import xmlp` costs no more than it must.
 _HOMES = {

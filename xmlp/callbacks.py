@@ -31,12 +31,12 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from xmlp.errors import unknown
 from xmlp.host.settings import count, flag, number
+from xmlp.training.checkpoints import steps_in
 
 if TYPE_CHECKING:
     from xmlp.model.network import Network
@@ -46,42 +46,8 @@ __all__ = [
     "CSVLogger", "Checkpoint", "EarlyStopping", "JSONLLogger", "LearningRateMonitor", "MaxSeconds", "ReduceOnPlateau",
 ]  # fmt: skip
 
-EVENTS = ("on_fit_begin", "on_epoch_begin", "on_step_end", "on_progress", "on_epoch_end", "on_fit_end")
-_ELSEWHERE = {
-    "on_train_begin": "on_fit_begin", "on_train_end": "on_fit_end", "on_batch_end": "on_step_end",
-    "on_train_batch_end": "on_step_end", "on_train_epoch_begin": "on_epoch_begin", "on_train_epoch_end": "on_epoch_end",
-    "on_train_start": "on_fit_begin", "on_epoch_start": "on_epoch_begin", "on_train_epoch_start": "on_epoch_begin",
-}  # fmt: skip
 _DIRECTIONS = {"loss": "min", "penalty": "min", "mae": "min", "rmse": "min", "accuracy": "max", "precision": "max",
                "recall": "max", "f1": "max", "r2": "max"}  # fmt: skip
-
-
-def callbacks_of(wanted: Any) -> list[Any]:
-    """Checked callbacks, in the order in which they are called."""
-    if not isinstance(wanted, Iterable) or isinstance(wanted, type):
-        raise TypeError(f"callbacks is a sequence of objects, got {wanted!r}. Put it in a list.")
-    callbacks = list(wanted)
-    for callback in callbacks:
-        _check_events(callback)
-    return sorted(callbacks, key=lambda callback: bool(getattr(callback, "last", False)))
-
-
-def _check_events(callback: Any) -> None:
-    """Refuse what would never be called: no event at all, a name that is none, or something that is no method."""
-    kind = type(callback).__name__
-    if isinstance(callback, type):
-        raise TypeError(f"the callback is the class {callback.__name__}, not an instance: write {callback.__name__}()")
-    events = [name for name in EVENTS if hasattr(callback, name)]
-    for name in events:
-        if not callable(getattr(callback, name)):
-            raise TypeError(f"{kind}.{name} must be a method, got {getattr(callback, name)!r}")
-    for name in dir(callback):
-        if name.startswith("on_") and name not in EVENTS and callable(getattr(callback, name, None)):
-            if name in _ELSEWHERE:
-                raise ValueError(f"{kind}.{name} would never be called: here the event is {_ELSEWHERE[name]!r}")
-            raise ValueError(f"{kind}.{name} would never be called: {unknown('event', name, EVENTS)}")
-    if not events:
-        raise TypeError(f"a callback is an object with some of the methods {', '.join(EVENTS)}; got {callback!r}")
 
 
 class Monitor:
@@ -472,8 +438,3 @@ class Checkpoint:
 
 def _name(trainer: "Trainer") -> str:
     return f"step-{trainer.steps:010d}"
-
-
-def steps_in(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, latest first."""
-    return sorted(folder.glob("step-*.safetensors"), reverse=True)

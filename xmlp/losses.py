@@ -71,13 +71,6 @@ class Loss(Normalized, ABC):
         """(sum of weighted losses, sum of the examples' weights, gradient of the first); `xmlp.network.row_weights`."""
         return _weighted(ctx.xp, *self.terms_and_gradient(ctx, predictions, targets), sample_weight)
 
-    def of_step(self, gradient: Array) -> Array:
-        """The gradient that a training step takes: over the rows of its batch, (N, outputs).
-
-        Weights have the mean 1 over the data set (`xmlp.network.row_weights`): N is the expected weight of the batch.
-        """
-        return gradient if self.reduction == "sum" else gradient / (1.0 * gradient.shape[-2])
-
     def reduced(self, xp: Any, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
         """The loss and its gradient after the reduction over the batch; both 0 if all weights are."""
         if self.reduction == "mean":

@@ -91,7 +91,7 @@ class Stopping:
 
 def state_of(trainer: xmlp.Trainer) -> tuple[Any, ...]:
     """All of a run that a checkpoint holds, but for the seconds that it took."""
-    arrays = {**trainer.network.arrays(), **trainer._slots}
+    arrays = {**trainer.network.arrays(), **trainer.run.slots}
     history = {name: repr(column) for name, column in trainer.history.items() if name != "seconds"}
     counters = trainer.moment, trainer.lr_scale, trainer.network.config(), trainer.optimizer, trainer.loss
     return {n: a.tobytes() for n, a in arrays.items()}, history, counters

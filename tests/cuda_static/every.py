@@ -1,7 +1,7 @@
 """Every built-in formula with its derivatives, values to evaluate it at, and the launches of every built-in part."""
 
 import importlib
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from xmlp.graph import Formula
 from xmlp.graph.node import FLOAT, walk
 from xmlp.network.predictor import Predictor
 from xmlp.training.planned import trace
-from xmlp.training.step import Batch
+from xmlp.training.step import Batch, Sums
 
 MODULES = ("activations", "losses", "optimizers", "layers", "training.step")
 SCALARS = {"alpha": 0.3, "factor": 0.5, "delta": 0.7, "threshold": 12345, "first": 0x12345678, "second": -98765,
@@ -72,12 +72,12 @@ def plans(dtype):
 
     def add(name, network, loss="softmax_cross_entropy", optimizer="adam", batch=32, weighted=False, **settings):
         trainer = xmlp.Trainer(network, loss=loss, optimizer=optimizer, **settings)
-        state = trainer._state((np.zeros((), dtype),) * 4)
+        state = trainer.run.state(Sums(*(np.zeros((), dtype),) * 4))
         x = np.zeros((batch, network.in_features), np.uint8 if name == "bytes" else dtype)
         labels = trainer.loss.link == "softmax"
         y = np.zeros(batch, np.int32) if labels else np.zeros((batch, network.out_features), dtype)
         data = Batch(x, y, np.ones(batch, dtype) if weighted else None, np.arange(batch, dtype=np.int32))
-        found[name] = lower(trace(trainer._pure, state, data))
+        found[name] = lower(trace(trainer.run.step, state, data).plan)
 
     for name in activations.ACTIVATIONS:
         if name != "softmax":
@@ -105,8 +105,7 @@ def predictions(dtype):
     found = {}
     for link in (None, "sigmoid", "softmax"):
         network = xmlp.mlp([7, 6, 3], "gelu", normalization="batch", dtype=dtype)
-        backend = Lowering(dtype)
-        predictor = Predictor(partial(network._inference, link, False), backend, network.out_features)
+        predictor = Predictor(network.chain.on(Lowering(dtype))).planned_pass(link, False, 1.0)
         batch = (np.zeros((20, 7), dtype),)
         found[f"prediction {link}"] = predictor._plan(batch, network.theta, network.stats)
     return found

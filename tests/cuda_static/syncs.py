@@ -15,9 +15,10 @@ WITHIN = {
     "losses.py": {"parts", "reduced"},
     "optimizers.py": {"step", "update"},
     "network/chain.py": {"pass_forward", "pass_backward", "pass_statistics"},
-    "model/network.py": {"_inference", "_computed"},
+    "network/objective.py": {"parts", "evaluate", "backward", "penalized"},
+    "network/predictor.py": {"_forward", "_block"},
     "backends/context.py": None,
-    "training/step.py": {"__call__", "_taken", "_penalized", "_updated", "run"},
+    "training/step.py": {"__call__", "taken", "alone", "_updated", "_counted", "run"},
     "training/planned.py": {"run", "_program"},
     "runtime/device.py": {"apply", "once", "run", "bind", "_bound", "_launch", "_product", "_view", "_function"},
     "backends/_cupy.py": {"kernel", "product", "copy", "view", "activate", "check", "assign", "index", "address"},
@@ -32,7 +33,7 @@ WAYS_OUT = {
 HARMLESS = {
     "list": {"enumerate(self.body", "enumerate(self.layers)", "state.slots"},
     "tolist": {"scalars.tolist()"},
-    "all": {"(a is None or a.flags.c_contiguous"},
+    "all": {"(a.flags.c_contiguous"},
     "any": {"(place.buffer == name"},
     "str": {"getattr(a, 'dtype', None)", "link"},
 }

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cuda_static.every import Batch, trace
+from cuda_static.every import Batch, Sums, trace
 
 import xmlp
 from xmlp.compiler.cuda import ONE_BLOCK, Launch, lower
@@ -38,7 +38,7 @@ def test_bytes_are_taken_as_bytes_and_scaled_in_the_first_kernel():
     layers = [xmlp.layers.Standardize(scale=255.0), xmlp.layers.Dense(16, "relu"), xmlp.layers.Dense(10)]
     trainer = xmlp.Trainer(xmlp.Network(layers, 784), loss="softmax_cross_entropy", optimizer="sgd")
     data = Batch(np.zeros((64, 784), np.uint8), np.zeros(64, np.int32), None, np.arange(64, dtype=np.int32))
-    plan = lower(trace(trainer._pure, trainer._state((np.zeros((), "f4"),) * 4), data))
+    plan = lower(trace(trainer.run.step, trainer.run.state(Sums(*(np.zeros((), "f4"),) * 4)), data).plan)
     (first,) = [c for c in plan.calls if isinstance(c, Launch) and (c.rows, c.columns) == (64, 784)]
     assert first.bytes == 64 * 784 * (1 + 4) + 2 * 4 * 784, "a byte read, a float written; two rows of statistics"
     assert "const unsigned char *__restrict__" in first.source
@@ -51,6 +51,6 @@ def test_schedules_and_clipping_read_no_device_value():
     plan = plan_of(xmlp.mlp([20, 16, 10]), 32, optimizer=xmlp.optimizers.AdamW(schedule), clip_norm=1.0)
     assert set(plan.scalars) <= {
         f"{i}.{name}" for i in (0, 1) for name in xmlp.optimizers.AdamW().scalars(1.0, 1, True)
-    } | set(plan.sizes(32))
+    } | {"share"} | set(plan.sizes(32))
     for call in plan.calls:
         assert not hasattr(call, "source") or "double" not in call.source

@@ -106,7 +106,7 @@ def test_a_prediction_halves_its_rows():
     backend.limit = max(backend.asked) // 4
     network = trainer_on(backend).network
     network.predict(X[:10])
-    backend.kept = lambda: len(network._predictors)
+    backend.kept = lambda: len(network.predictor.passes)
     assert np.abs(network.predict(X) - expected).max() <= 1e-6
     assert backend.released == [0, 0, 0], "512 rows, twice 256, with no buffers of earlier predictions"
     assert trainer_on(backend).evaluate(X, Y)["loss"] > 0

@@ -20,7 +20,7 @@ import xmlp
 from xmlp.compiler.c import elementwise_code
 from xmlp.compiler.cuda import PRELUDE, lower
 from xmlp.compiler.planner import Product
-from xmlp.training.planned import PlannedRunner
+from xmlp.training.planned import PlannedRunner, Sums
 
 PACKAGE = Path(xmlp.__file__).parent
 
@@ -216,11 +216,11 @@ def test_a_step_through_the_real_driver(backend, monkeypatch):
 
     network = planned.network
     host = {"theta": np.array(network.theta), "stats": np.array(network.stats), "x": x, "y": y}
-    host |= {f"slot.{n}": np.array(a) for n, a in planned._slots.items()} | {
-        f"sum.{i}": np.zeros((), "f4") for i in range(4)
+    host |= {f"slot.{n}": np.array(a) for n, a in planned.run.slots.items()} | {
+        f"sum.{name}": np.zeros((), "f4") for name in Sums._fields
     }
     program = backend.program(lower(planned.plan(32)), {n: on_host(a) for n, a in host.items()})
-    table = PlannedRunner(planned._pure)._table(program.plan, 32, [planned.lr] * 6, 0, planned.seed)
+    table = PlannedRunner(planned.run.step)._table(program.plan, 32, [planned.lr] * 6, 0, planned.seed)
     rows = on_host(np.tile(np.arange(96, dtype=np.int32), 2))
     program.run(table[:4], rows, 32)
     program.bind("x", on_host(x.copy()))

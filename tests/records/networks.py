@@ -61,7 +61,7 @@ NETWORKS: dict[str, tuple[Callable[[str], xmlp.Network], Any, dict[str, Any], di
         {"loss": SquaredError(), "optimizer": Adam(0.02), "seed": 5}, {"batch_size": 16},
     ),
     "batch normalisation": (
-        _network([Dense(8), BatchNorm(), "relu", Dense(2)]), REAL,
+        _network([Dense(8, use_bias=False), BatchNorm(), "relu", Dense(2)]), REAL,
         {"loss": SquaredError(), "optimizer": Adam(0.02)}, {"batch_size": 13},
     ),
     "layer normalisation, residual": (

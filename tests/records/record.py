@@ -61,7 +61,7 @@ def numbers(name: str, way: str) -> dict[str, Any]:
     trainer = networks.trained(name, *networks.WAYS[way])
     network = trainer.network
     left = {"theta": network.theta, "stats": network.stats, "predictions": network.predict(networks.X)}
-    left |= {f"optimizer.{n}": a for n, a in trainer._slots.items()}
+    left |= {f"optimizer.{n}": a for n, a in trainer.run.slots.items()}
     return {**left, "loss": np.asarray(trainer.history["loss"])}
 
 

@@ -332,14 +332,14 @@ def test_sizes_follow_the_scale(tmp_path):
 
 
 def test_a_checkpoint_that_forgets_is_seen(planted, tmp_path):
-    from xmlp.training import checkpoints
+    from xmlp.training.run import Run
 
-    right = checkpoints._fill
+    right = Run.fill
 
-    def forgetful(trainer, arrays, saved, path):
-        right(trainer, arrays, {**saved, "lr_scale": 0.5}, path)
+    def forgetful(run, config, arrays):
+        right(run, {**config, "lr_scale": 0.5}, arrays)
 
-    with planted(checkpoints, "_fill", forgetful):
+    with planted(Run, "fill", forgetful):
         broken("C3", tmp_path, 2)
 
 
@@ -363,12 +363,12 @@ def test_a_run_that_ends_elsewhere_is_seen(planted, tmp_path, id):
 
 
 WRONG_ORDER = """
-from xmlp.training import checkpoints
-right = checkpoints._fill
-def late(trainer, arrays, saved, path):
-    right(trainer, arrays, saved, path)
-    trainer.steps += 1
-checkpoints._fill = late
+from xmlp.training.run import Run
+right = Run.fill
+def late(run, config, arrays):
+    right(run, config, arrays)
+    run.steps += 1
+Run.fill = late
 """
 
 

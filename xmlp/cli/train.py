@@ -34,7 +34,7 @@ from xmlp.model.mlp import NORMALIZATIONS, mlp
 from xmlp.model.network import Network
 from xmlp.model.trainer import Trainer
 from xmlp.optimizers import OPTIMIZERS, Optimizer
-from xmlp.training.checkpoints import Misfit
+from xmlp.training.checkpoints import Misfit, steps_in
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -227,7 +227,7 @@ class Run:
 
     @property
     def saved(self) -> list[Path]:
-        return callbacks.steps_in(self.folder)
+        return steps_in(self.folder)
 
     def check(self, resume: bool) -> None:
         """Look for checkpoints before any work is done."""

@@ -97,6 +97,13 @@ class Tracer:
             return self.node("const", (), value, (), "float")
         raise PlanError(f"a traced step combines arrays with Python numbers only, got {type(value).__name__}")
 
+    def part(self, node: TensorNode, start: int, stop: int) -> TensorNode:
+        """A slice of a vector; of what is computed element by element, the same of slices: nothing need be stored."""
+        if node.op not in OPS:
+            return self.node("slice", (node,), (start, stop), (stop - start,), node.dtype)
+        args = [self.part(a, start, stop) if a.shape == node.shape else a for a in node.args]
+        return self.node(node.op, args, node.attr, (stop - start,), node.dtype)
+
     def elementwise(self, op: str, *values: Any) -> "Tensor":
         args = [self.lift(v) for v in values]
         operands = args[1:] if op == "where" else args
@@ -162,8 +169,7 @@ class Tensor(Symbol):
         if isinstance(size, Extent) and (key.start, key.stop) != (None, None):
             raise PlanError("a slice of as many elements as there are rows is planned for each number")
         start, stop, _ = key.indices(size)
-        node = self.tracer.node("slice", (self.node,), (start, stop), (stop - start,), self.dtype)
-        return self if (start, stop) == (0, size) else Tensor(self.tracer, node)
+        return self if (start, stop) == (0, size) else Tensor(self.tracer, self.tracer.part(self.node, start, stop))
 
     def _refuse(self, *_: object) -> NoReturn:
         raise PlanError("a traced step cannot read a value out of its data")
@@ -273,6 +279,10 @@ class TracingBackend:
     def __init__(self, tracer: Tracer, dtype: str):
         self.tracer = tracer
         self.float_dtype = self.dtype = dtype
+
+    def scalar(self, name: str, dtype: str = "float") -> Tensor:
+        """A number that the host knows before each call."""
+        return self.tracer.scalar(name, dtype)
 
     def apply(self, formula: Any, *arrays: Tensor, **scalars: Any) -> Any:
         return formula.evaluate(XP, *arrays, **scalars)

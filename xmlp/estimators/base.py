@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from xmlp import losses, metrics, optimizers
 from xmlp.backends import owner
-from xmlp.callbacks import EarlyStopping, callbacks_of
+from xmlp.callbacks import EarlyStopping
 from xmlp.errors import unknown
 from xmlp.estimators import arrays
 from xmlp.estimators.protocol import CallbackSupport, fit_tasks
@@ -30,6 +30,7 @@ from xmlp.model.trainer import Trainer
 from xmlp.network import row_weights as weighting
 from xmlp.optimizers import Optimizer
 from xmlp.schedules import Cosine, OneCycle, rate
+from xmlp.training.events import callbacks_of
 from xmlp.training.step import Batch
 
 Array = Any
@@ -209,10 +210,10 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             self._begin(x)
         else:
             if "_trainer" in self.__dict__:
-                self._trainer._check_free()  # before anything of it is changed
+                self._trainer.check_free()  # before anything of it is changed
             self._go_on(x.shape[0], partial)
         trainer = self._trainer
-        trainer._part = partial
+        trainer.run.part = partial
         self._follow(targets, weights, fresh, partial)
         trainer.metrics, targets = self._metrics(), self._scaled(targets)
         data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
@@ -223,7 +224,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         source: Any = _for_network(x, trainer.network)
         if sparse.issparse(x):
             order = arrays.epochs_of(x.shape[0], trainer.seed, trainer.epoch, self.shuffle)
-            least = trainer.network.least_rows
+            least = trainer.network.chain.least_rows
             source = arrays.SparseBatches(x, *self._of_rows(targets, weights), size, least, order, self._batch)
             targets, given, more = None, {}, {}
         if validation is not None:
@@ -297,7 +298,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             optimizer, latest = replace(optimizer, lr=self._same_rate(trainer, self._rate, partial)), self._rate
         else:
             trainer.lr_scale = 1.0  # a callback had scaled the rate of before
-        trainer._go_on_with(optimizer, self.l1, self._l2(), self.clip_norm)
+        trainer.change(optimizer=optimizer, l1=self.l1, l2=self._l2(), clip_norm=self.clip_norm)
         return latest
 
     def _settings(self) -> dict[str, Any]:
@@ -368,15 +369,15 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         loss, of_classes = self._loss(), self._weighting().get("class_weight")
         y, present = weighting.without_gaps(targets, "y", self.n_outputs_, loss.elementwise)
         trainer = self._trainer
-        together = trainer._inputs.weights(
+        together = trainer.network.inputs.weights(
             weighting.product(weights, present), y, loss, self.n_outputs_, self.output_weight, of_classes
         )
-        placed, trainer._mean = trainer._weighed(together, len(y), trainer._part)
+        placed, trainer.run.mean = trainer.preparation.weighed(together, len(y), trainer.run.part)
         return y, None if placed is None else arrays.host(placed)
 
     def _batch(self, x: Any, y: Any, weights: Any) -> Batch:
         """Rows as the trainer takes them; they may all have the weight 0."""
-        data, backend = self._trainer._data((x, y), ("X", "y")), self._trainer.network.backend
+        data, backend = self._trainer.preparation.data((x, y), ("X", "y")), self._trainer.network.backend
         return data if weights is None else data._replace(weights=backend.from_host(weights))
 
     def _optimizer(self, rows: int, made: int) -> tuple[Optimizer, "_Rate"]:

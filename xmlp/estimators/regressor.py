@@ -13,7 +13,7 @@ from xmlp.estimators import arrays
 from xmlp.estimators.alone import alone
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
-from xmlp.estimators.units import Moments, Units, move, none, with_units, without_units
+from xmlp.estimators.units import Moments, Units, move, none, with_units
 from xmlp.host.arrays import host_array
 from xmlp.host.settings import flag
 from xmlp.losses import AbsoluteError, Loss, SquaredError
@@ -116,9 +116,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         """`network_` without its last layer, of the same vectors."""
         whole = self.network_
         kept = self.__dict__.get("_view")
-        if kept is None or kept[0] is not whole or kept[1]._theta is not whole._theta:
-            kept = self._view = whole, without_units(whole)
-        return kept[1]
+        if kept is None or kept[0] is not whole or kept[1].theta is not whole.theta:
+            kept = self._view = whole, whole.without_last_layer()
+        view: Network = kept[1]
+        return view
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The coefficient of determination; targets that are missing do not count."""

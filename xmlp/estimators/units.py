@@ -75,19 +75,10 @@ def with_units(network: Network, units: Units) -> Network:
     put, layers = network.backend.from_host, [*network.layers, Standardize()]
     stats = np.zeros(network.stats_layout.size + 2 * len(units.mean))
     vectors = {"theta": network.theta, "stats": stats}
-    whole = Network._made(layers, network.in_features, network.backend, network.seed, vectors, network._settings())
+    whole = Network.of_vectors(layers, network.in_features, network.backend, network.seed, vectors, network.settings())
     own = {"mean": put(-units.mean / units.scale), "scale": put(1.0 / units.scale)}
     whole.statistics = [*network.statistics, own]
     return whole
-
-
-def without_units(whole: Network) -> Network:
-    """The network in front of that layer, of the same vector of parameters."""
-    network = Network.__new__(Network)
-    network._describe(whole.layers[:-1], whole.in_features, whole.backend, whole.seed)
-    network._theta = whole._theta
-    network._stats = network.stats_layout.pack(whole.backend.xp, whole.statistics[:-1], whole._stats[:0])
-    return network
 
 
 def none(outputs: int) -> Units:

@@ -1,25 +1,16 @@
 """A graph with named inputs and its plain evaluation: one call of the array library per node, on any namespace."""
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from xmlp.graph.node import FLOAT, INT, OPS, Node, walk
+from xmlp.graph.operations import OPERATORS
 from xmlp.graph.text import listing
 
 Array = Any
 Namespace = Any
 Step = tuple[Node, int, tuple[int, ...], tuple[int, ...]]  # node, its slot, its arguments' slots, slots to let go
-
-_OPERATORS: dict[str, Callable[..., Any]] = {
-    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv,
-    "pow": operator.pow, "negative": operator.neg,
-    "less": operator.lt, "less_equal": operator.le, "greater": operator.gt, "greater_equal": operator.ge,
-    "equal": operator.eq, "not_equal": operator.ne,
-    "bitwise_and": operator.and_, "bitwise_or": operator.or_, "bitwise_xor": operator.xor,
-    "bitwise_invert": operator.invert, "bitwise_left_shift": operator.lshift, "bitwise_right_shift": operator.rshift,
-}  # fmt: skip
 
 
 class Graph:
@@ -123,4 +114,4 @@ def _function(node: Node, xp: Namespace) -> Callable[..., Array]:
         return lambda c, p, q, dtype: xp.where(c, xp.full_like(c, p, dtype=dtype), q)
     if node.op == "pow" and node.args[1].op == "const" and node.args[1].value in (2, 3):
         return (lambda x, _: x * x) if node.args[1].value == 2 else (lambda x, _: x * x * x)
-    return _OPERATORS.get(node.op) or getattr(xp, node.op)
+    return OPERATORS.get(node.op) or getattr(xp, node.op)

@@ -1,10 +1,7 @@
 """What people hold: the network, the trainer, and what gives a trainer its batches."""
 
-import importlib
-from typing import Any
+from xmlp.model import mlp, network, stream, trainer
 
+network.Network.trained_by = trainer.Trainer
 
-def __getattr__(name: str) -> Any:
-    if name not in ("mlp", "network", "stream", "trainer"):
-        raise AttributeError(f"module 'xmlp.model' has no attribute {name!r}")
-    return importlib.import_module(f"xmlp.model.{name}")
+__all__ = ["mlp", "network", "stream", "trainer"]

@@ -6,35 +6,28 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import xmlp.backends.context as contexts
 from xmlp import losses as loss_functions
 from xmlp.backends import Backend
 from xmlp.backends import backend as backend_named
 from xmlp.backends.views import LayerViews, Views
-from xmlp.errors import CheckpointError, DeviceMemoryError, OutOfMemoryError
+from xmlp.errors import CheckpointError, OutOfMemoryError
 from xmlp.host import files, memory, seeds
 from xmlp.host.scalars import plain
 from xmlp.host.settings import number
 from xmlp.layers import COARSE, Layer, Standardize, chain_of
-from xmlp.network import configs, decisions
-from xmlp.network.chain import LINKS, Chain
-from xmlp.network.inputs import Inputs, count
+from xmlp.network import configs, decisions, saved
+from xmlp.network.chain import Chain
+from xmlp.network.inputs import Inputs, count, fitting_loss
 from xmlp.network.layout import Gradients, Layout
+from xmlp.network.objective import Objective
 from xmlp.network.predictor import Predictor
-from xmlp.runtime.programs import Recent
 
 if TYPE_CHECKING:
     from xmlp.training.history import History
 
 Array = Any
-
-BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwise
-_PREDICTORS = 8  # that are kept, by link, raw and temperature
-
-_FIELDS = ("layers", "in_features", "dtype", "seed", "link", "metadata")  # of a configuration
-_DECISIONS = {"temperature": 1.0, "thresholds": None}  # which it has where they differ from these
 
 
 class Caches(list[Any]):
@@ -45,7 +38,7 @@ class Caches(list[Any]):
         self.training = training
 
 
-class Network(Chain):
+class Network:
     """A chain of layers on one backend.
 
     Parameters
@@ -60,6 +53,8 @@ class Network(Chain):
 
     Attributes
     ----------
+    chain : Chain
+        The layers as pure functions of arrays.
     theta : array (P,)
         All parameters: first the arrays of all layers that decay, then those that do not; `layout.slots` says where
         each lies. Assigning copies the values in.
@@ -82,6 +77,8 @@ class Network(Chain):
     (5, 1)
     """
 
+    trained_by: ClassVar[Any] = None  # the class of trainers that `fit` makes
+
     def __init__(
         self,
         layers: Sequence[Layer | str],
@@ -94,8 +91,8 @@ class Network(Chain):
         there = backend_named(backend, dtype=dtype)
         self._describe(_centred(chain_of(layers), in_features, there), in_features, there, seed)
         try:
-            self._theta = self.backend.from_host(self.layout.initial(self.seed))
-            self._stats = self.backend.from_host(self.stats_layout.initial(self.seed))
+            put = self.backend.from_host
+            self._hold(put(self.layout.initial(self.seed)), put(self.stats_layout.initial(self.seed)))
         except MemoryError as error:
             needed, free = 8 * self.layout.size, memory.free()  # they are drawn in double precision
             raise OutOfMemoryError(
@@ -107,23 +104,51 @@ class Network(Chain):
 
     def _describe(self, layers: Sequence[Layer | str], in_features: int, backend: Backend, seed: int) -> None:
         """Everything but the vectors: nothing here takes memory in proportion to the sizes of the layers."""
-        super().__init__(layers, in_features, backend)
+        self.chain = Chain(layers, in_features, backend)
         self.seed = seeds.check_seed(seed)
-        self.link = self.output_link
+        self.link = self.chain.output_link
         self.metadata: dict[str, Any] = {}
         self._temperature = 1.0
         self._thresholds: list[float] | None = None
-        self._planned = self.backend.reason_against_plans() is None
-        self._predictors: Recent[tuple[str | None, bool, float], Predictor] = Recent(_PREDICTORS)
-        self._own_views: tuple[list[dict[str, Array]], list[dict[str, Array]]] | None = None
-        self._inputs = Inputs(self.backend, self.in_features, getattr(self.layers[0], "offset", ()))
+        self.predictor = Predictor(self.chain)
+        self.inputs = Inputs(backend, self.in_features, getattr(self.layers[0], "offset", ()))
         self.in_training = threading.Lock()  # held by the trainer that is in a fit
+
+    def _hold(self, theta: Array, stats: Array) -> None:
+        self._theta, self._stats = theta, stats
+        self.chain.keep_views(theta, stats)
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        sizes = "-".join(map(str, self._features))
+        sizes = "-".join(map(str, self.chain.widths))
         return f"Network({sizes}, parameters={self.layout.size}, backend={self.backend.name!r}, dtype={self.dtype!r})"
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self.chain.layers
+
+    @property
+    def in_features(self) -> int:
+        return self.chain.in_features
+
+    @property
+    def out_features(self) -> int:
+        return self.chain.out_features
+
+    @property
+    def layout(self) -> Layout:
+        """Where in theta the arrays of each layer lie."""
+        return self.chain.layout
+
+    @property
+    def stats_layout(self) -> Layout:
+        """Where in stats the arrays of each layer lie."""
+        return self.chain.stats_layout
+
+    @property
+    def backend(self) -> Backend:
+        return self.chain.backend
 
     @property
     def dtype(self) -> str:
@@ -146,7 +171,7 @@ class Network(Chain):
         self._stats = self._assigned(self._stats, value, "stats")
 
     def _assigned(self, old: Array, value: Any, what: str) -> Array:
-        value = self._inputs.vector(value, what)
+        value = self.inputs.vector(value, what)
         if tuple(value.shape) != tuple(old.shape):
             raise ValueError(f"{what} has the shape {tuple(old.shape)}, got {tuple(value.shape)}")
         return self.backend.assign(old, value)
@@ -165,7 +190,7 @@ class Network(Chain):
 
     @thresholds.setter
     def thresholds(self, value: "list[float] | None") -> None:
-        self._thresholds = None if value is None else self._inputs.thresholds(value, self.out_features)
+        self._thresholds = None if value is None else self.inputs.thresholds(value, self.out_features)
 
     @property
     def parameters(self) -> list[Views]:
@@ -197,20 +222,17 @@ class Network(Chain):
             known = ", ".join(s.name for s in layout.slots if s.layer == layer)
             raise KeyError(f"layer {layer} has no array {name!r} in {vector}; it has {known or 'none'}")
         shape, xp, old = tuple(slot.spec.shape), self.backend.xp, getattr(self, vector)
-        new = self._inputs.values(value, f"{name} of layer {layer}")
+        new = self.inputs.values(value, f"{name} of layer {layer}")
         if tuple(new.shape) != shape:
             raise ValueError(f"{name} of layer {layer} has the shape {shape}, got {tuple(new.shape)}")
         whole = xp.concat([old[: slot.start], xp.reshape(new, (-1,)), old[slot.stop :]])
         setattr(self, f"_{vector}", self.backend.assign(old, whole))
         return layout.views(xp, getattr(self, vector))[layer][name]
 
-    def _views(self, theta: Array, stats: Array) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
-        """Those of the network itself are kept where they are views."""
-        if theta is not self._theta or stats is not self._stats or not self.backend.in_place:
-            return super()._views(theta, stats)
-        if self._own_views is None:
-            self._own_views = super()._views(theta, stats)
-        return self._own_views
+    def commit(self, theta: Array, stats: Array) -> None:
+        """Take the result of training, arrays of the backend, as the network's own."""
+        assign = self.backend.assign
+        self._theta, self._stats = assign(self._theta, theta), assign(self._stats, stats)
 
     def summary(self) -> str:
         """A table of the layers: outputs, parameters, settings.
@@ -225,7 +247,7 @@ class Network(Chain):
         rows = []
         for i, (layer, sizes) in enumerate(zip(self.layers, self.layout.sizes(), strict=True)):
             settings = configs.settings(layer)
-            rows.append((f"{i} {type(layer).__name__}", str(self._features[i + 1]), str(sizes), settings))
+            rows.append((f"{i} {type(layer).__name__}", str(self.chain.widths[i + 1]), str(sizes), settings))
         rows.append((f"link {self.link}", "", str(self.layout.size), ""))
         width = max(len(r[0]) for r in rows)
         lines = [f"{'layer':{width}}  outputs  parameters"]
@@ -256,58 +278,19 @@ class Network(Chain):
         return self._outputs(x, batch_size, self.link)
 
     def _outputs(self, x: Any, batch_size: int | None, link: str | None) -> Any:
-        features, to_caller = self._inputs.features(x)
-        return to_caller(self._in_blocks(features, batch_size, link))
+        features, to_caller = self.inputs.features(x)
+        return to_caller(self.compute(features, link=link, batch_size=batch_size))
 
-    def _in_blocks(self, x: Array, batch_size: int | None, link: str | None, raw: bool = False) -> Array:
-        rows = x.shape[0]
-        size = min(rows, BLOCK) if batch_size is None else count(batch_size, "batch_size")
-        if size >= rows:
-            return self.compute(x, link=link, raw=raw)
-        pieces = [self.compute(x[s : min(s + size, rows), :], link=link, raw=raw) for s in range(0, rows, size)]
-        return self.backend.xp.concat(pieces)
-
-    def compute(self, x: Array, *, link: str | None = None, raw: bool = False) -> Array:
+    def compute(
+        self, x: Array, *, link: str | None = None, raw: bool = False, batch_size: int | None = None
+    ) -> Array:  # fmt: skip
         """The outputs for checked rows on the device, in inference mode: raw, as they are, or through a link.
 
-        What does not fit on the device is computed in halves.
+        They are computed in blocks of `batch_size` rows; what does not fit on the device in halves.
         """
-        try:
-            return self._computed(x, link, raw)
-        except self.backend.out_of_memory as error:
-            rows = x.shape[0]
-            if rows == 1:
-                raise DeviceMemoryError(
-                    f"a prediction for one row does not fit on {self.backend.device}: "
-                    f"{self.backend.free_bytes():,} bytes are free"
-                ) from error
-        self._predictors.clear()  # their buffers are for batches of this size
-        self.backend.release()
-        parts = [self.compute(x[rows, :], link=link, raw=raw) for rows in (slice(rows // 2), slice(rows // 2, rows))]
-        return self.backend.xp.concat(parts)
-
-    def _computed(self, x: Array, link: str | None, raw: bool) -> Array:
-        if self._planned:
-            key = (link, raw, self.temperature)
-            predictor = self._predictors.find(key)
-            if predictor is None:
-                made = Predictor(partial(self._inference, link, raw), self.backend, self.out_features)
-                predictor = self._predictors.add(key, made)
-            y = predictor(self._theta, self._stats, x)
-            if y is not None:
-                return y
-        return self._inference(link, raw, self.backend, self._theta, self._stats, x)
-
-    def _inference(self, link: str | None, raw: bool, backend: Any, theta: Array, stats: Array, x: Array) -> Array:
-        network = self
-        if backend is not self.backend:  # being traced
-            network = self.on(backend)
-        x = x if x.dtype == backend.float_dtype else backend.xp.astype(x, backend.float_dtype)
-        if link is not None and self.temperature != 1.0:
-            logits, _ = network.pass_forward(theta, stats, x, raw=True)
-            return backend.apply(LINKS[link], logits / self.temperature)
-        y, _ = network.pass_forward(theta, stats, x, raw=raw)
-        return y if link in (None, self.output_link) else backend.apply(LINKS[str(link)], y)
+        return self.predictor.outputs(
+            self._theta, self._stats, x, link=link, raw=raw, temperature=self._temperature, batch_size=batch_size
+        )
 
     def predict_label(self, x: Any, thresholds: Any = None, batch_size: int | None = None) -> Any:
         """Decisions: the class with the largest output (N,), or for a sigmoid link 1 where p > threshold, else 0.
@@ -327,7 +310,7 @@ class Network(Chain):
         p = self.predict_proba(x, batch_size)
         xp = _namespace(p)
         kept = 0.5 if self.thresholds is None else self.thresholds
-        limits = self._inputs.thresholds(kept if thresholds is None else thresholds, self.out_features)
+        limits = self.inputs.thresholds(kept if thresholds is None else thresholds, self.out_features)
         decided = [xp.astype(p[:, k] > limits[k], xp.int32) for k in range(self.out_features)]
         return decided[0] if len(decided) == 1 else xp.stack(decided, axis=-1)
 
@@ -363,7 +346,7 @@ class Network(Chain):
             raise ValueError(f"thresholds belong to a sigmoid link, this network has {self.link!r}")
         score = decisions.score_named(metric)
         x, truth, weights = self._validation(x, y, sample_weight)
-        p = self.backend.to_host(self._in_blocks(x, batch_size, self.link))
+        p = self.backend.to_host(self.compute(x, link=self.link, batch_size=batch_size))
         self.thresholds = decisions.best_thresholds(p, truth > 0.5, weights, score)
         return list(self.thresholds)
 
@@ -394,7 +377,7 @@ class Network(Chain):
         if self.link == "identity":
             raise ValueError('a network with link "identity" has no probabilities to calibrate')
         x, targets, weights = self._validation(x, y, sample_weight)
-        logits = self.backend.to_host(self._in_blocks(x, batch_size, None, raw=self.output_link != "identity"))
+        logits = self.backend.to_host(self.compute(x, raw=self.chain.output_link != "identity", batch_size=batch_size))
         self.temperature = decisions.best_temperature(logits, targets, weights, self.link)
         self.thresholds = None
         return self.temperature
@@ -402,7 +385,7 @@ class Network(Chain):
     def _validation(self, x: Any, y: Any, sample_weight: Any) -> tuple[Array, Any, Any]:
         """x on the device; targets and weights of the link's cross-entropy on the host, both (N, out_features)."""
         loss = loss_functions.get(f"{'binary' if self.link == 'sigmoid' else 'softmax'}_cross_entropy")
-        x, targets, weights = self._inputs.batch(x, y, sample_weight, loss, self.out_features)
+        x, targets, weights = self.inputs.batch(x, y, sample_weight, loss, self.out_features)
         y = self.backend.to_host(targets)
         if y.ndim == 1:
             y = (y[:, None] == range(self.out_features)) * 1.0
@@ -413,10 +396,16 @@ class Network(Chain):
 
     def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, Caches]:
         """y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
-        keys = self.keys(seed, step) if training else None
-        x = self._inputs.floats(self._inputs.features(x)[0])
-        y, caches = self.pass_forward(self._theta, self._stats, x, training=training, keys=keys)
+        keys = self.chain.keys(seed, step) if training else None
+        x = self.inputs.floats(self.inputs.features(x)[0])
+        y, caches = self.chain.pass_forward(self._theta, self._stats, x, training=training, keys=keys)
         return y, Caches(caches, training)
+
+    def pass_forward(self, theta: Array, stats: Array, x: Array, **options: Any) -> tuple[Array, list[Any]]:
+        """The forward pass as a pure function of arrays of the backend, for transformations of other libraries; see
+        `xmlp.network.chain.Chain.pass_forward`.
+        """
+        return self.chain.pass_forward(theta, stats, x, **options)
 
     def backward(self, caches: Caches, dy: Any) -> tuple[Array, Gradients]:
         """dx and the gradients of the parameters, from the gradient with respect to the outputs."""
@@ -424,8 +413,9 @@ class Network(Chain):
             raise ValueError(
                 "backward needs the caches that forward returned: call y, caches = network.forward(x) first"
             )
-        dy = self._inputs.matrix(dy, "dy", self.out_features)
-        dx, grads = self.pass_backward(self._theta, self._stats, caches, dy, training=caches.training)
+        dy = self.inputs.matrix(dy, "dy", self.out_features)
+        dx, grads = self.chain.pass_backward(self._theta, self._stats, caches, dy, training=caches.training)
+        assert dx is not None
         return dx, grads
 
     def value_and_grad(
@@ -448,26 +438,27 @@ class Network(Chain):
         loss, grads
             `grads` is nested as `parameters`; `grads.flat` is the vector.
         """
-        values, loss, raw, x, targets, weights = self._problem(x, y, loss, sample_weight, theta)
-        outputs, caches = self.pass_forward(values, self._stats, x, raw=raw)
-        value, dy = loss.reduced(self.backend.xp, *loss.parts(contexts.of(self.backend), outputs, targets, weights))
-        _, grads = self.pass_backward(values, self._stats, caches, dy, raw=raw, input_gradient=False)
-        return value, grads
+        objective, theta, batch = self._problem(x, y, loss, sample_weight, theta)
+        total, weight, grads, _ = objective.evaluate(theta, self._stats, *batch)
+        value, flat = objective.loss.reduced(self.backend.xp, total, weight, grads.flat)
+        return value, Gradients(self.layout.views(self.backend.xp, flat), flat)
 
     def loss_value(self, x: Any, y: Any, loss: Any, *, sample_weight: Any = None, theta: Any = None) -> Array:
         """The loss of a batch, a 0-d array: one forward pass; the arguments are those of `value_and_grad`."""
-        values, loss, raw, x, targets, weights = self._problem(x, y, loss, sample_weight, theta)
-        outputs, _ = self.pass_forward(values, self._stats, x, raw=raw)
-        return loss.reduced(self.backend.xp, *loss.parts(contexts.of(self.backend), outputs, targets, weights))[0]
+        objective, theta, batch = self._problem(x, y, loss, sample_weight, theta)
+        total, weight = objective.sums(theta, self._stats, *batch)
+        return objective.loss.reduced(self.backend.xp, total, weight, total)[0]
 
-    def _problem(self, x: Any, y: Any, loss: Any, sample_weight: Any, theta: Any) -> tuple[Any, ...]:
-        """The checked arguments of a loss: parameters, loss, whether at raw outputs, x, targets, weights."""
-        loss, raw = self.loss_at(loss_functions.get(loss))
-        x, targets, weights = self._inputs.batch(x, y, sample_weight, loss, self.out_features)
-        values = self._theta if theta is None else self._inputs.vector(theta, "theta")
+    def _problem(
+        self, x: Any, y: Any, loss: Any, sample_weight: Any, theta: Any
+    ) -> tuple[Objective, Array, tuple[Array, Array, Array | None]]:
+        """The checked arguments of a loss: objective, parameters, and (x, targets, weights)."""
+        objective = Objective(self.chain, loss_functions.get(loss))
+        x, targets, weights = self.inputs.batch(x, y, sample_weight, objective.loss, self.out_features)
+        values = self._theta if theta is None else self.inputs.vector(theta, "theta")
         if tuple(values.shape) != (self.layout.size,):
             raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(values.shape)}")
-        return values, loss, raw, self._inputs.floats(x), targets, self._inputs.placed(weights, loss)
+        return objective, values, (self.inputs.floats(x), targets, self.inputs.placed(weights, objective.loss))
 
     def adapt(self, x: Any) -> "Network":
         """Set the mean and scale of the Standardize layers at the head of the network from data.
@@ -483,7 +474,7 @@ class Network(Chain):
             raise ValueError(f"adapt sets a Standardize that is the first layer and the only one; found at {leading}")
         xp = self.backend.xp
         limits = xp.finfo(self.backend.float_dtype)
-        mean, scale, offset = centred_mean_and_scale(self._inputs.table(x), float(limits.eps), COARSE)
+        mean, scale, offset = centred_mean_and_scale(self.inputs.table(x), float(limits.eps), COARSE)
         mean, scale = self.backend.from_host(mean), self.backend.from_host(scale)
         first = {"mean": mean, "scale": xp.where(scale < float(limits.smallest_normal), 1.0, scale)}
         self._take_off(offset)
@@ -494,9 +485,8 @@ class Network(Chain):
         """Make this the offset of the first layer, for all that share the vectors."""
         first = self.layers[0]
         assert isinstance(first, Standardize)
-        self.layers = (replace(first, offset=offset), *self.layers[1:])
-        self.body = (self.layers[0], *self.body[1:])
-        self._inputs.offset = offset
+        self.chain.replace_first(replace(first, offset=offset))
+        self.inputs.offset = offset
 
     def fit(
         self, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = "adam", metrics: Sequence[Any] = (),
@@ -511,18 +501,18 @@ class Network(Chain):
         A loss that is not given follows from the output activation and the targets: binary cross-entropy for a sigmoid,
         softmax cross-entropy for a softmax and for labels of several classes, else the squared error.
         """
-        from xmlp.model.trainer import Trainer, fitting_loss
-
-        trainer = Trainer(
-            self, loss=fitting_loss(self, y) if loss is None else loss, optimizer=optimizer, metrics=metrics,
+        loss = fitting_loss(self.link, self.out_features, y) if loss is None else loss
+        trainer = self.trained_by(
+            self, loss=loss, optimizer=optimizer, metrics=metrics,
             callbacks=callbacks, seed=seed, l1=l1, l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite,
             planned=planned,
         )  # fmt: skip
-        return trainer.fit(
+        history: History = trainer.fit(
             x, y, epochs=epochs, batch_size=batch_size, validation_data=validation_data,
             validation_split=validation_split, sample_weight=sample_weight, output_weight=output_weight,
             class_weight=class_weight, shuffle=shuffle, verbose=verbose,
         )  # fmt: skip
+        return history
 
     # --- elsewhere and later ----------------------------------------------------------------------------------------
 
@@ -530,7 +520,7 @@ class Network(Chain):
         """A copy on another backend."""
         kept = backend.dtype if isinstance(backend, Backend) else self.dtype
         there = backend_named(backend, dtype=dtype or kept)
-        return self._made(self.layers, self.in_features, there, self.seed, self.arrays(), self._settings())
+        return self.of_vectors(self.layers, self.in_features, there, self.seed, self.arrays(), self.settings())
 
     def __copy__(self) -> "Network":
         """Another view of the same vectors."""
@@ -539,20 +529,22 @@ class Network(Chain):
         return view
 
     def __deepcopy__(self, memo: Any) -> "Network":
-        settings = copy.deepcopy(self._settings(), memo)
-        return self._made(self.layers, self.in_features, self.backend, self.seed, self.arrays(), settings)
+        settings = copy.deepcopy(self.settings(), memo)
+        return self.of_vectors(self.layers, self.in_features, self.backend, self.seed, self.arrays(), settings)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle holds the layers, the name of the backend, and the vectors on the host."""
-        return self._made, (self.layers, self.in_features, self.backend, self.seed, self.arrays(), self._settings())
+        described = self.layers, self.in_features, self.backend, self.seed, self.arrays(), self.settings()
+        return self.of_vectors, described
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Link, metadata, and the decisions that were made from data."""
-        made = {name: getattr(self, name) for name, default in _DECISIONS.items() if getattr(self, name) != default}
+        known = {name: (getattr(self, name), default) for name, default in saved.DECISIONS.items()}
+        made = {name: value for name, (value, default) in known.items() if value != default}
         return {"link": self.link, "metadata": self.metadata, **made}
 
     @classmethod
-    def _made(
+    def of_vectors(
         cls, layers: Any, in_features: int, backend: Backend, seed: int, arrays: Mapping[str, Any],
         settings: Mapping[str, Any],
     ) -> "Network":  # fmt: skip
@@ -562,11 +554,18 @@ class Network(Chain):
         for name, layout in (("theta", network.layout), ("stats", network.stats_layout)):
             if tuple(arrays[name].shape) != (layout.size,):
                 raise ValueError(f"the layers need {layout.size} numbers in {name}, got {tuple(arrays[name].shape)}")
-        network._theta = backend.zeros(network.layout.size)
-        network._stats = backend.zeros(network.stats_layout.size)
+        network._hold(backend.zeros(network.layout.size), backend.zeros(network.stats_layout.size))
         network.theta, network.stats = arrays["theta"], arrays["stats"]
         for name, value in settings.items():
             setattr(network, name, dict(value) if name == "metadata" else value)
+        return network
+
+    def without_last_layer(self) -> "Network":
+        """The network before its last layer, of the same vector of parameters; that layer must have none."""
+        network = Network.__new__(Network)
+        network._describe(self.layers[:-1], self.in_features, self.backend, self.seed)
+        stats = network.stats_layout.pack(self.backend.xp, [dict(s) for s in self.statistics[:-1]], self._stats[:0])
+        network._hold(self._theta, stats)
         return network
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -584,7 +583,7 @@ class Network(Chain):
             "in_features": self.in_features,
             "dtype": self.dtype,
             "seed": self.seed,
-            **self._settings(),
+            **self.settings(),
             "metadata": configs.json_value(self.metadata, "metadata"),
         }
 
@@ -600,29 +599,16 @@ class Network(Chain):
         CheckpointError
             If they lack something, hold something else, or do not fit together.
         """
-        for what, found, expected in (("configuration", config, _FIELDS), ("file", arrays, ("theta", "stats"))):
-            if missing := set(expected) - set(found):
-                raise CheckpointError(f"the {what} lacks {min(missing)!r}")
-            if strange := set(found) - set(expected) - (set(_DECISIONS) if what == "configuration" else set()):
-                raise CheckpointError(f"the {what} holds {min(map(str, strange))!r}, which does not belong there")
-        dtype, link = config["dtype"], config["link"]
-        if dtype not in ("float32", "float64") or any(str(a.dtype) != dtype for a in arrays.values()):
-            kinds = ", ".join(f"{name} of {a.dtype}" for name, a in arrays.items())
-            raise CheckpointError(f"the dtype of the network is {dtype!r}; the file holds {kinds}")
-        if not isinstance(link, str) or link not in LINKS:
-            raise CheckpointError(f"unknown link {link!r}")
-        if not isinstance(config["metadata"], dict):
-            raise CheckpointError(f"metadata is not an object but {type(config['metadata']).__name__}")
-        settings = {name: config[name] for name in ("link", "metadata", *_DECISIONS) if name in config}
+        description = saved.described(config, arrays)
+        dtype = description.dtype
         there = backend_named(backend, dtype=dtype)
         if there.dtype != dtype:
             raise ValueError(
                 f"the file holds {dtype}, the backend computes in {there.dtype}: pass {there.name!r} instead"
             )
         try:
-            layers = configs.from_json(config["layers"], custom)
-            in_features, seed = config["in_features"], config["seed"]
-            return cls._made(layers, in_features, there, seed, arrays, settings)
+            layers, (_, in_features, _, seed, settings) = saved.layers_of(description, custom), description
+            return cls.of_vectors(layers, in_features, there, seed, arrays, settings)
         except CheckpointError:
             raise
         except (AttributeError, TypeError, ValueError) as error:
@@ -658,9 +644,5 @@ def load(
     CheckpointError
         If the file is damaged, not one of ours, or does not describe a network.
     """
-    arrays, config = files.read(path, any_numbers=("history",))
-    if set(config) == {"network", "trainer"}:
-        arrays, config = {n: a for n, a in arrays.items() if n in ("theta", "stats")}, config["network"]
-        if not isinstance(config, dict):
-            raise CheckpointError(f"{path}: the configuration of the network is not a JSON object")
+    arrays, config = saved.parts(*files.read(path, any_numbers=("history",)), path)
     return Network.from_config(config, arrays, backend=backend, custom=custom)

@@ -1,15 +1,13 @@
 """Training on data that stay on the host: off unless a `Stream` is passed to `fit`."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xmlp.backends import backend
 from xmlp.data.batches import batch_order
 from xmlp.host.settings import count, flag
+from xmlp.model.trainer import Trainer
 from xmlp.training.step import Batch
-
-if TYPE_CHECKING:
-    from xmlp.model.trainer import Trainer
 
 
 class Stream:
@@ -42,7 +40,7 @@ class Stream:
 
     def __init__(
         self,
-        trainer: "Trainer",
+        trainer: Trainer,
         x: Any,
         y: Any,
         sample_weight: Any = None,
@@ -51,7 +49,7 @@ class Stream:
         shuffle: bool = True,
     ):
         network = trainer.network
-        host = network._inputs.on(backend("numpy", dtype=network.dtype))
+        host = network.inputs.on(backend("numpy", dtype=network.dtype))
         x, y, weights = host.batch(x, y, sample_weight, trainer.loss, network.out_features)
         self._arrays = x, y, host.placed(weights, trainer.loss)
         self._trainer = trainer
@@ -62,5 +60,5 @@ class Stream:
         trainer = self._trainer
         order = batch_order(self._arrays[0].shape[0], trainer.seed, trainer.epoch, self._shuffle)
         network = trainer.network
-        for x, y, weights in network.backend.batches(self._arrays, order, self._size, network.least_rows):
+        for x, y, weights in network.backend.batches(self._arrays, order, self._size, network.chain.least_rows):
             yield Batch(x, y, weights, None)

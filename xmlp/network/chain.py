@@ -16,6 +16,7 @@ from xmlp.network.inputs import count
 from xmlp.network.layout import Gradients, Layout
 
 Array = Any
+Views = tuple[list[dict[str, Array]], list[dict[str, Array]]]  # of parameters and statistics, by layer and name
 Keys = Mapping[tuple[int, ...], tuple[Any, Any]]  # (layer, *path of inner layers) -> two words
 
 LINKS: dict[str, Any] = {"identity": identity, "sigmoid": sigmoid, "softmax": softmax}
@@ -30,6 +31,8 @@ class Chain:
     in_features, out_features : int
     layout, stats_layout : Layout
         Where in the vectors theta (P,) and stats (S,) the arrays of each layer lie.
+    widths : list of int
+        Features before the first layer and after each one.
     body : tuple of Layer
         The layers without an output sigmoid or softmax, which `output_link` names: they end in raw outputs (logits).
     """
@@ -39,14 +42,14 @@ class Chain:
         self.layers = chain_of(layers)
         check_offsets(self.layers[1:])
         self.in_features = count(in_features, "in_features")
-        self._features, specs, statistics = [self.in_features], [], []
+        self.widths, specs, statistics = [self.in_features], [], []
         for i, layer in enumerate(self.layers):
             try:
-                out_features, spec = layer.build(self._features[-1])
-                kept = layer.statistics(self._features[-1])
+                out_features, spec = layer.build(self.widths[-1])
+                kept = layer.statistics(self.widths[-1])
             except (TypeError, ValueError) as error:
                 raise type(error)(f"layer {i}, {layer!r}: {error}") from error
-            self._features.append(out_features)
+            self.widths.append(out_features)
             specs.append(spec)
             statistics.append(kept)
         self.layout = Layout.of(specs)
@@ -55,10 +58,11 @@ class Chain:
         self._sites = [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
         learning = [i for i, spec in enumerate(specs) if spec]
         self._first_learning = learning[0] if learning else 0
+        self._own: tuple[Array, Array, Views] | None = None
 
     @property
     def out_features(self) -> int:
-        return self._features[-1]
+        return self.widths[-1]
 
     @property
     def random(self) -> bool:
@@ -100,9 +104,17 @@ class Chain:
             x, cache = layer.forward(params[i], x, own)
             yield x, cache
 
-    def _views(self, theta: Array, stats: Array) -> tuple[list[dict[str, Array]], list[dict[str, Array]]]:
+    def _views(self, theta: Array, stats: Array) -> Views:
         """The named arrays of each layer in both vectors."""
+        if self._own is not None and self._own[0] is theta and self._own[1] is stats:
+            return self._own[2]
         return self.layout.views(self.backend.xp, theta), self.stats_layout.views(self.backend.xp, stats)
+
+    def keep_views(self, theta: Array, stats: Array) -> None:
+        """Make the views of these two vectors once and for all, where the library has views."""
+        self._own = None
+        if self.backend.in_place:
+            self._own = theta, stats, self._views(theta, stats)
 
     def pass_backward(
         self, theta: Array, stats: Array, caches: list[Any], dy: Array, *, training: bool = False, raw: bool = False,
@@ -150,10 +162,14 @@ class Chain:
 
         return bits
 
+    def replace_first(self, layer: Layer) -> None:
+        """Another first layer of the same parameters and statistics."""
+        self.layers, self.body = (layer, *self.layers[1:]), (layer, *self.body[1:])
+
     def on(self, backend: Any) -> Self:
         """The same chain with its passes computing on another backend: one that traces."""
         chain = copy.copy(self)  # lint: allow method - of the chain itself
-        chain.backend = backend
+        chain.backend, chain._own = backend, None
         return chain
 
     def loss_at(self, loss: Loss) -> tuple[Loss, bool]:

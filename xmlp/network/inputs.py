@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from xmlp.backends import Backend, owner
 from xmlp.host.arrays import cast, centred, check_finite, host_array, resolved
 from xmlp.host.settings import count as count
@@ -232,3 +234,16 @@ class Inputs:
         if host.shape != (outputs,):
             raise ValueError(f"thresholds must be one number or ({outputs},), got the shape {host.shape}")
         return [float(t) for t in host]
+
+
+def fitting_loss(link: str, outputs: int, y: Any) -> str:
+    """The name of the loss that an output link and targets ask for: softmax cross-entropy for labels of several
+    classes, and the squared error where there is no link.
+
+    >>> fitting_loss("identity", 3, [0, 2, 1]), fitting_loss("identity", 1, [0.5, 2.0])
+    ('softmax_cross_entropy', 'squared_error')
+    """
+    if link == "sigmoid":
+        return "binary_cross_entropy"
+    labels = y is not None and outputs > 1 and np.ndim(y) == 1
+    return "softmax_cross_entropy" if link == "softmax" or labels else "squared_error"

@@ -2,20 +2,97 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from xmlp.backends.base import Backend
-from xmlp.compiler.planner import Plan, plan
+from xmlp.compiler import tensor_graph
+from xmlp.compiler.planner import Plan
 from xmlp.compiler.rows import Extent
-from xmlp.compiler.tensor import Tensor, Tracer, TracingBackend
-from xmlp.runtime.programs import Plans, Programs
+from xmlp.compiler.tensor import Tensor
+from xmlp.errors import DeviceMemoryError
+from xmlp.network.chain import LINKS, Chain
+from xmlp.network.inputs import count
+from xmlp.runtime.programs import Plans, Programs, Recent
 
 Array = Any
+BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwise
+_PASSES = 8  # that are kept, by link, raw and temperature
 _COPIED = 1 << 15  # bytes of an input that is copied into the program's own
 
 
 class Predictor:
-    """Runs a pure forward pass on arrays of a backend. Any number of threads may call it: each has programs of its own.
+    """Outputs of a chain of layers, in inference mode, for rows on the device.
+
+    Where the backend runs plans, passes are planned; what cannot be planned, or has no plan for its arrays, runs plain.
+    """
+
+    def __init__(self, chain: Chain):
+        self._chain, self._backend = chain, chain.backend
+        self._planned = chain.backend.reason_against_plans() is None
+        self.passes: Recent[tuple[str | None, bool, float], PlannedPass] = Recent(_PASSES)
+
+    def outputs(
+        self, theta: Array, stats: Array, x: Array, *, link: str | None = None, raw: bool = False,
+        temperature: float = 1.0, batch_size: int | None = None,
+    ) -> Array:  # fmt: skip
+        """As they are, raw, or through a link whose logits are divided by a temperature; in blocks of rows.
+
+        What does not fit on the device is computed in halves.
+        """
+        kind, rows = (link, raw, temperature), x.shape[0]
+        size = min(rows, BLOCK) if batch_size is None else count(batch_size, "batch_size")
+        if size >= rows:
+            return self._whole(kind, theta, stats, x)
+        blocks = [x[start : min(start + size, rows), :] for start in range(0, rows, size)]
+        return self._backend.xp.concat([self._whole(kind, theta, stats, block) for block in blocks])
+
+    def _whole(self, kind: tuple[str | None, bool, float], theta: Array, stats: Array, x: Array) -> Array:
+        try:
+            return self._block(kind, theta, stats, x)
+        except self._backend.out_of_memory as error:
+            rows = x.shape[0]
+            if rows == 1:
+                raise DeviceMemoryError(
+                    f"a prediction for one row does not fit on {self._backend.device}: "
+                    f"{self._backend.free_bytes():,} bytes are free"
+                ) from error
+        self.passes.clear()  # their buffers are for batches of this size
+        self._backend.release()
+        halves = [self._whole(kind, theta, stats, x[h, :]) for h in (slice(rows // 2), slice(rows // 2, rows))]
+        return self._backend.xp.concat(halves)
+
+    def _block(self, kind: tuple[str | None, bool, float], theta: Array, stats: Array, x: Array) -> Array:
+        if self._planned:
+            planned = self.passes.find(kind)
+            if planned is None:
+                planned = self.passes.add(kind, self.planned_pass(*kind))
+            y = planned(theta, stats, x)
+            if y is not None:
+                return y
+        return self._forward(kind, self._backend, theta, stats, x)
+
+    def planned_pass(self, link: str | None, raw: bool, temperature: float) -> "PlannedPass":
+        """The pass of one kind, as a plan."""
+        forward = partial(self._forward, (link, raw, temperature))
+        return PlannedPass(forward, self._backend, self._chain.out_features)
+
+    def _forward(
+        self, kind: tuple[str | None, bool, float], backend: Any, theta: Array, stats: Array, x: Array
+    ) -> Array:
+        (link, raw, temperature), chain = kind, self._chain
+        if backend is not self._backend:  # being traced
+            chain = chain.on(backend)
+        x = x if x.dtype == backend.float_dtype else backend.xp.astype(x, backend.float_dtype)
+        if link is not None and temperature != 1.0:
+            logits, _ = chain.pass_forward(theta, stats, x, raw=True)
+            return backend.apply(LINKS[link], logits / temperature)
+        y, _ = chain.pass_forward(theta, stats, x, raw=raw)
+        return y if link in (None, chain.output_link) else backend.apply(LINKS[str(link)], y)
+
+
+class PlannedPass:
+    """A pure forward pass as a plan. Any number of threads may call it: each has programs of its own.
 
     Parameters
     ----------
@@ -88,12 +165,13 @@ class Predictor:
             return None
 
     def _traced(self, theta: Array, stats: Array, x: Array, rows: int) -> Plan:
-        tracer = Tracer()
-        shapes = {"theta": (theta, theta.shape), "stats": (stats, stats.shape), "x": (x, (rows, *x.shape[1:]))}
-        symbols = [tracer.input(name, tuple(shape), str(a.dtype)) for name, (a, shape) in shapes.items()]
-        y = self._forward(TracingBackend(tracer, self._backend.dtype), *symbols)
-        general = (int(rows), tracer.validity) if isinstance(rows, Extent) else ()
-        return self._backend.lower(plan([("y", y.node)], *general))
+        inputs = {"theta": (theta, theta.shape), "stats": (stats, stats.shape), "x": (x, (rows, *x.shape[1:]))}
+        graph = tensor_graph.trace(
+            lambda backend, **tensors: {"y": self._forward(backend, **tensors)},
+            {name: (tuple(shape), str(a.dtype)) for name, (a, shape) in inputs.items()},
+            self._backend.dtype,
+        )
+        return self._backend.lower(graph.plan)
 
 
 class _Prediction:
@@ -102,7 +180,7 @@ class _Prediction:
     def __init__(self, backend: Backend, plan: Plan, arrays: dict[str, Array], copied: bool, kind: Any):
         rows = arrays["x"].shape[0]
         if copied:
-            arrays["x"] = backend.copy(arrays["x"])
+            arrays["x"] = backend.copy(arrays["x"])  # lint: allow method - of the backend
         self.program = backend.program(plan, arrays, rows if plan.serves(rows) else None)
         self._backend, self._copied, self.kind = backend, copied, kind
         self._resizable = plan.serves(rows) and rows <= plan.together

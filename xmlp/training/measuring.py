@@ -2,25 +2,29 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-import xmlp.backends.context as contexts
-from xmlp.losses import Loss
 from xmlp.metrics import Metric, of_classes
-from xmlp.model.network import Network
+from xmlp.network.objective import Objective
+from xmlp.training.run import Model
 from xmlp.training.step import Batch
+
+
+class Predicting(Model, Protocol):
+    """A model that predicts."""
+
+    def compute(self, x: Any, *, link: str | None = None, raw: bool = False) -> Any: ...
 
 
 @np.errstate(all="ignore")  # what overflows shows in the values
 def measure(
-    network: Network, data: Batch, batch_size: int, *, loss: Loss, metrics: Sequence[Metric] = (),
+    network: Predicting, data: Batch, batch_size: int, *, objective: Objective, metrics: Sequence[Metric] = (),
     with_loss: bool = True,
 ) -> dict[str, float]:  # fmt: skip
-    """The values by name; the network's link is the one that the loss asks for."""
-    backend = network.backend
-    fused, raw = network.loss_at(loss)
+    """The values by name, without penalties; the network's link is the one that the loss asks for."""
+    backend, loss, raw = network.backend, objective.loss, objective.raw
     total, weight, outputs = 0.0, 0.0, []
     count = data.x.shape[0]
     for start in range(0, count, batch_size):
@@ -28,7 +32,7 @@ def measure(
         y = network.compute(data.x[rows, :], raw=raw)
         w = None if data.weights is None else data.weights[rows, ...]
         t = data.y[rows] if data.y.ndim == 1 else data.y[rows, :]
-        part, part_weight, _ = fused.parts(contexts.of(backend), y, t, w)
+        part, part_weight, _ = objective.parts(y, t, w)
         total, weight = total + part, weight + part_weight
         outputs.append(y)
     result = {}
@@ -40,7 +44,7 @@ def measure(
         joined = backend.to_host(outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs))
         w = None if data.weights is None else backend.to_host(data.weights)
         link = loss.link if loss.link != "identity" else network.link
-        cut = 0.0 if raw or network.output_link == "identity" else 0.5
+        cut = 0.0 if raw or network.chain.output_link == "identity" else 0.5
         result.update(_metric_values(metrics, joined, link, cut, backend.to_host(data.y), w))
     return result
 

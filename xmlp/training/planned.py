@@ -2,69 +2,73 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from xmlp.compiler.planner import Plan, plan
+from xmlp.compiler import tensor_graph
+from xmlp.compiler.planner import Plan
 from xmlp.compiler.rows import Extent
-from xmlp.compiler.tensor import Tensor, Tracer, TracingBackend
+from xmlp.compiler.tensor_graph import TensorGraph
 from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.runtime.programs import Plans, Programs
-from xmlp.training.step import Batch, Runner, State, Step, full
+from xmlp.training.step import Batch, Numbers, Runner, State, Step, Sums, full
 
 Array = Any
 _DATA = ("x", "y", "weights")
 
 
-def trace(step: Step, state: State, batch: Batch) -> Plan:
-    """The plan of a step for arrays of these shapes; for any number of rows, if it can be had."""
-    rows = batch.size
+def trace(step: Step, state: State, batch: Batch) -> TensorGraph:
+    """The graph of a step for arrays of these shapes; for any number of rows, if it can be had."""
     try:
-        return _traced(step, state, batch, Extent(rows, 1))
-    except Exception:  # something in the step asks for more of its number of rows than can be told
-        return _traced(step, state, batch, rows)
+        graph = graph_of(step, state, batch, Extent(batch.size, 1))
+        graph.plan  # noqa: B018 - planning too may ask for more of the number of rows than can be told
+    except Exception:
+        return graph_of(step, state, batch, batch.size)
+    return graph
 
 
-def _traced(step: Step, state: State, batch: Batch, rows: int) -> Plan:
-    """The plan for arrays of these shapes, with `rows` for the number of rows of the batch."""
-    tracer = Tracer()
-    network = step.network.on(TracingBackend(tracer, step.network.backend.dtype))
+def graph_of(step: Step, state: State, batch: Batch, rows: int) -> TensorGraph:
+    """The graph of a step for arrays of these shapes, with `rows` for the number of rows of the batch."""
+    of_batch = ("x", "y", "weights") if batch.rows is None else ("rows",)  # else tables, of which rows are taken
+    inputs = {}
+    for name, array in arrays_of(state, batch).items():
+        shape = (rows, *array.shape[1:]) if name in of_batch else tuple(array.shape)
+        inputs[name] = shape, str(array.dtype).rpartition(".")[2]
+    names = list(inputs)
 
-    def symbol(name: str, array: Array, of_batch: bool = False) -> Tensor:
-        shape = (rows, *array.shape[1:]) if of_batch else tuple(array.shape)
-        return tracer.input(name, shape, str(array.dtype).rpartition(".")[2])
+    def traced(backend: Any, **tensors: Any) -> dict[str, Any]:
+        here, made = step.on(backend), _state(tensors)
+        data = Batch(*(tensors.get(name) for name in Batch._fields))
+        after = here(made, data, _numbers(step, backend))
+        return {name: a for name, a in arrays_of(after, data).items() if name in names and name not in Batch._fields}
 
-    names = state_names(state)
-    symbols = State(
-        symbol("theta", state.theta),
-        {name: symbol(f"slot.{name}", a) for name, a in state.slots.items()},
-        symbol("stats", state.stats),
-        tuple(symbol(f"sum.{i}", a) for i, a in enumerate(state.sums)),
-    )
-    fields = ("x", "y", "weights", "rows")
-    own = fields if batch.rows is None else ("rows",)  # the others are tables of any length, of which rows are taken
-    data = Batch(*(None if a is None else symbol(n, a, n in own) for n, a in zip(fields, batch, strict=True)))
+    return tensor_graph.trace(traced, inputs, step.backend.dtype)
+
+
+def arrays_of(state: State, batch: Batch) -> dict[str, Array]:
+    """All arrays of a step by the names that they have in its graph."""
+    arrays = {"theta": state.theta, **{f"slot.{name}": slot for name, slot in state.slots.items()}}
+    arrays |= {"stats": state.stats, **{f"sum.{name}": value for name, value in state.sums._asdict().items()}}
+    return arrays | {name: array for name, array in batch._asdict().items() if array is not None}
+
+
+def _state(tensors: dict[str, Any]) -> State:
+    slots = {name.removeprefix("slot."): a for name, a in tensors.items() if name.startswith("slot.")}
+    return State(tensors["theta"], slots, tensors["stats"], Sums(*(tensors[f"sum.{name}"] for name in Sums._fields)))
+
+
+def _numbers(step: Step, backend: Any) -> Numbers:
+    """Symbols for what the host knows, named as `PlannedRunner` gives it."""
     scalars = [
-        {name: tracer.scalar(f"{i}.{name}", "float") for name in values}
-        for i, values in enumerate(step.scalars(1.0, 1))
+        {name: backend.scalar(f"{i}.{name}") for name in values} for i, values in enumerate(step.scalars(1.0, 1))
     ]
-    keys = {site: tuple(tracer.scalar(f"{site}.{i}", "int32") for i in (0, 1)) for site in network.keys(0, 0)}
-    new = replace(step, network=network)(symbols, data, scalars, keys)  # type: ignore[arg-type]
-    outputs = [new.theta, *(new.slots[n] for n in state.slots), new.stats, *new.sums]
-    wanted = [(name, out.node) for name, out in zip(names, outputs, strict=True) if out.shape != (0,)]
-    general = (int(rows), tracer.validity) if isinstance(rows, Extent) else ()
-    return step.network.backend.lower(plan(wanted, *general))
-
-
-def state_names(state: State) -> list[str]:
-    return ["theta", *(f"slot.{n}" for n in state.slots), "stats", *(f"sum.{i}" for i in range(len(state.sums)))]
-
-
-def state_arrays(state: State) -> list[Array]:
-    return [state.theta, *state.slots.values(), state.stats, *state.sums]
+    keys = {
+        site: (backend.scalar(f"{site}.0", "int32"), backend.scalar(f"{site}.1", "int32"))
+        for site in step.objective.chain.keys(0, 0)
+    }
+    return Numbers(backend.scalar("share"), scalars, keys)
 
 
 class PlannedRunner(Runner):
@@ -74,7 +78,7 @@ class PlannedRunner(Runner):
 
     def __init__(self, step: Step, required: bool = False):
         super().__init__(step)
-        self._backend = step.network.backend
+        self._backend = step.backend
         self._required = required
         self._refusals: list[str] = []  # why steps could not be planned
         self._plans = Plans(self._backend, shared=True)
@@ -84,24 +88,24 @@ class PlannedRunner(Runner):
         self, state: State, data: Batch, order: Array | None, size: int, rates: Sequence[float], first: int, seed: int
     ) -> State:
         batch = data._replace(rows=None if order is None else order[:size])
-        arrays = [*state_arrays(state), data.x, data.y, data.weights]
+        arrays = {name: a for name, a in arrays_of(state, data).items() if name != "rows"}
         rows = batch.size
         plan = self._plans.find(rows, batch, self._plan, state)
-        if plan is None or not all(a is None or a.flags.c_contiguous for a in arrays):
+        if plan is None or not all(a.flags.c_contiguous for a in arrays.values()):
             after = super().run(state, data, order, size, rates, first, seed)
             self._tell()
             return after
         start = time.perf_counter()
         try:
-            program = self._program(plan, state, arrays, rows)
+            program = self._program(plan, arrays, rows)
         except self._backend.out_of_memory as error:
             raise self._full(plan, state, batch) from error
-        sums = [program.arrays[f"sum.{i}"] for i in range(len(state.sums))]
+        sums = [program.arrays[f"sum.{name}"] for name in Sums._fields]
         for mine, given in zip(sums, state.sums, strict=True):
             mine[...] = given
         program.run(self._table(plan, rows, rates, first, seed), order, 0 if order is None else size)
         self._pace((time.perf_counter() - start) / len(rates))
-        return state._replace(sums=tuple(self._backend.copy(s) for s in sums))
+        return state._replace(sums=Sums(*map(self._backend.copy, sums)))
 
     def _full(self, made: Plan, state: State, batch: Batch) -> DeviceMemoryError:
         """What the step needs, and the largest batch, halved again and again, that would fit."""
@@ -111,7 +115,7 @@ class PlannedRunner(Runner):
         size, needed = rows, _bytes(made)
         while size > 1 and _bytes(made) > free:
             size //= 2
-            made = trace(self.step, state, _first(batch, size))
+            made = self._lowered(_first(batch, size), state)
         fits = size < rows and _bytes(made) <= free
         return full(
             self._backend,
@@ -126,12 +130,15 @@ class PlannedRunner(Runner):
     def _plan(self, batch: Batch, state: State) -> Plan | None:
         """The plan for these shapes, None if the step cannot be planned."""
         try:
-            return trace(self.step, state, batch)
+            return self._lowered(batch, state)
         except Exception as error:  # whatever a user's layer or loss may raise of a symbol; plainly it may work
             if self._required:
                 raise BackendError(f"planned=True: {error}") from error
             self._refusals.append((str(error) or type(error).__name__).rstrip("."))
             return None
+
+    def _lowered(self, batch: Batch, state: State) -> Plan:
+        return self._backend.lower(trace(self.step, state, batch).plan)
 
     def _tell(self) -> None:
         """Warn of the first step that could not be planned, once it has run plainly: else its own error tells."""
@@ -142,24 +149,20 @@ class PlannedRunner(Runner):
                 stacklevel=2,
             )
 
-    def _program(self, plan: Plan, state: State, arrays: Sequence[Array], rows: int) -> Any:
+    def _program(self, plan: Plan, arrays: Mapping[str, Array], rows: int) -> Any:
         """The plan bound to these arrays. The sums are its own: they change with every epoch."""
-        names = self._names(state)
-        mine = [a for n, a in zip(names, arrays, strict=True) if n in ("theta", "stats") or n[:5] == "slot."]
+        mine = [a for name, a in arrays.items() if name in ("theta", "stats") or name.startswith("slot.")]
         together = rows <= plan.together
         key = (id(plan), None if together else rows, *map(self._backend.address, mine))
         if key not in self._programs:
-            own = {n: self._backend.copy(a) if n.startswith("sum.") else a for n, a in zip(names, arrays, strict=True)}
-            given = {n: a for n, a in own.items() if a is not None}
-            self._programs.add(key, self._backend.program(plan, given, rows if plan.serves(rows) else None))
+            own = {n: self._backend.copy(a) if n.startswith("sum.") else a for n, a in arrays.items()}
+            self._programs.add(key, self._backend.program(plan, own, rows if plan.serves(rows) else None))
         program = self._programs[key]
         if together and rows != program.rows:
             program.resize(rows)
-        given = dict(zip(names, arrays, strict=True))
-        for name in _DATA:
-            bound = name in program.arrays and program.arrays[name] is given[name]
-            if given[name] is not None and not bound:
-                program.bind(name, given[name])
+        for name in [name for name in _DATA if name in arrays]:
+            if name not in program.arrays or program.arrays[name] is not arrays[name]:
+                program.bind(name, arrays[name])
         return program
 
     def release(self) -> None:
@@ -168,10 +171,6 @@ class PlannedRunner(Runner):
             for name in [name for name in _DATA if name in program.arrays]:
                 program.release(name)
 
-    @staticmethod
-    def _names(state: State) -> list[str]:
-        return [*state_names(state), "x", "y", "weights"]
-
     def _table(self, plan: Plan, rows: int, rates: Sequence[float], first: int, seed: int) -> Array:
         """The scalars of each step (steps, scalars) in the order of the plan."""
         steps = len(rates)
@@ -179,12 +178,15 @@ class PlannedRunner(Runner):
         columns = {name: table[:, i] for i, name in enumerate(plan.scalars)}
         for name, value in plan.sizes(rows).items():
             columns[name][:] = value
+        if "share" in columns:
+            columns["share"][:] = 1.0 / rows
         for name, values in self._scalar_columns(np.asarray(rates), np.arange(first + 1.0, first + steps + 1.0)):
             if name in columns:
                 columns[name][:] = values
-        if self.step.network.random:
+        chain = self.step.objective.chain
+        if chain.random:
             for i in range(steps):
-                for site, words in self.step.network.keys(seed, first + i).items():
+                for site, words in chain.keys(seed, first + i).items():
                     for k, word in enumerate(words):
                         if (name := f"{site}.{k}") in columns:
                             columns[name][i] = word
@@ -215,7 +217,7 @@ def _first(batch: Batch, size: int) -> Batch:
 
 def runner(step: Step, planned: bool | None = None) -> Runner:
     """The fastest way to run a step: planned where the backend can, unless told otherwise."""
-    reason = step.network.backend.reason_against_plans()
+    reason = step.backend.reason_against_plans()
     if planned and reason is not None:
         raise BackendError(f"planned=True: {reason}")
     if planned is not False and reason is None:

@@ -1,16 +1,14 @@
 """Where the steps of an epoch take their rows from."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 from xmlp.data.batches import batch_order
 from xmlp.host.arrays import spans
+from xmlp.network.chain import Chain
 from xmlp.network.row_weights import Mean
-from xmlp.training.step import Batch
-
-if TYPE_CHECKING:
-    from xmlp.model.trainer import Trainer
+from xmlp.training.step import Batch, Runner
 
 Array = Any
 
@@ -28,23 +26,31 @@ class Chunk(NamedTuple):
     mean: Mean | None = None
 
 
+class Repeated(Protocol):
+    """What a source knows of the run that it serves."""
+
+    seed: int
+    runner: Runner
+
+
 class Rows:
     """Minibatches of rows of one data set, reshuffled each epoch."""
 
     again = True  # whether an epoch can be gone through a second time
 
-    def __init__(self, data: Batch, batch_size: int, shuffle: bool, trainer: "Trainer"):
+    def __init__(self, data: Batch, batch_size: int, shuffle: bool, run: Repeated):
         self.data, self.batch_size, self.shuffle = data, batch_size, shuffle
-        self.trainer = trainer
+        self.run = run
 
     def epoch(self, number: int, made: int, limit: int | None) -> Iterator[Chunk]:
         """The chunks of an epoch after the `made` steps that it has already, each of at most `limit` steps."""
-        rows, size, trainer = self.data.x.shape[0], self.batch_size, self.trainer
-        order = trainer.network.backend.from_host(batch_order(rows, trainer.seed, number, self.shuffle), "int32")
-        batches = spans(rows, size, trainer.network.least_rows)
+        rows, size = self.data.x.shape[0], self.batch_size
+        chain: Chain = self.run.runner.step.objective.chain
+        order = chain.backend.from_host(batch_order(rows, self.run.seed, number, self.shuffle), "int32")
+        batches = spans(rows, size, chain.least_rows)
         whole = sum(stop - start == size for start, stop in batches)
         while made < whole:
-            steps = min(limit or trainer._runner.chunk, whole - made)
+            steps = min(limit or self.run.runner.chunk, whole - made)
             yield Chunk(self.data, order[made * size : (made + steps) * size], size, steps)
             made += steps
         for start, stop in batches[made:]:
@@ -52,16 +58,16 @@ class Rows:
 
 
 class Stream:
-    """Batches that the caller's iterable gives."""
+    """Batches that the caller's iterable gives; `prepared(batch, what)` is the chunk of one that is (x, y, ...)."""
 
     again = False
 
-    def __init__(self, batches: Iterable[Any], trainer: "Trainer", weighting: dict[str, Any]):
+    def __init__(self, batches: Iterable[Any], prepared: Callable[[tuple[Any, ...], tuple[str, str]], Chunk]):
         if not isinstance(batches, Iterable) or isinstance(batches, (str, bytes, dict)):
             raise TypeError(
                 f"fit takes arrays x and y, or an iterable of batches (x, y); got x of {type(batches).__name__}, no y"
             )
-        self.batches, self.trainer, self.weighting = batches, trainer, weighting
+        self.batches, self.prepared = batches, prepared
 
     def epoch(self, number: int, made: int, limit: int | None) -> Iterator[Chunk]:
         """One chunk for each batch, leaving out the first `made`."""
@@ -73,8 +79,7 @@ class Stream:
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
             if i >= made:
-                what = f"batch {i}: x", f"batch {i}: y"
-                yield self.trainer._chunk(*self.trainer._checked(tuple(batch), what, **self.weighting))
+                yield self.prepared(tuple(batch), (f"batch {i}: x", f"batch {i}: y"))
 
 
 def fingerprint(rows: int, seed: int, epoch: int, shuffle: bool) -> str:

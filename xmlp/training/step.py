@@ -1,24 +1,32 @@
 """The training step: one pure function from a state and a batch to the next state.
 
-Forward, loss, backward, penalties, clipping, update: nothing is written into what comes in, nothing is read back to the
+Objective, exchange, penalties, clipping, update: nothing is written into what comes in, nothing is read back to the
 host, and everything that changes from step to step is an argument. `jax.jit` runs the same function.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import xmlp.backends.context as contexts
 from xmlp.backends import Backend
 from xmlp.errors import DeviceMemoryError
 from xmlp.graph import elementwise
-from xmlp.losses import Loss
-from xmlp.network.chain import Chain, Keys
+from xmlp.network.chain import Keys
 from xmlp.network.layout import Group
+from xmlp.network.objective import Objective
 from xmlp.optimizers import Optimizer
 
 Array = Any
+
+
+class Sums(NamedTuple):
+    """What an epoch adds up, step by step: 0-d arrays."""
+
+    loss: Array  # weighted losses
+    weight: Array  # weights of the rows
+    penalty: Array
+    skipped: Array  # steps that were left out
 
 
 class State(NamedTuple):
@@ -27,7 +35,7 @@ class State(NamedTuple):
     theta: Array  # (P,)
     slots: dict[str, Array]  # the optimizer's vectors, (P,) each
     stats: Array  # (S,)
-    sums: tuple[Array, ...]  # 0-d, since the epoch began: weighted losses, weights, penalties, skipped steps
+    sums: Sums
 
 
 class Batch(NamedTuple):
@@ -44,11 +52,30 @@ class Batch(NamedTuple):
         size: int = (self.x if self.rows is None else self.rows).shape[0]
         return size
 
+    def taken(self, backend: Backend) -> tuple[Array, Array, Array | None]:
+        """x, in the floating dtype, y and weights of the rows."""
+        x, y, weights, rows = self
+        xp, dtype = backend.xp, backend.float_dtype
+        if rows is not None:
+            x, y = xp.take(x, rows, axis=0), xp.take(y, rows, axis=0)
+            weights = None if weights is None else xp.take(weights, rows, axis=0)
+        return (x if x.dtype == dtype else xp.astype(x, dtype)), y, weights
 
-@elementwise
-def penalty(xp, theta, *, l1, l2):  # type: ignore[no-untyped-def]
-    """l1 |theta| + l2 theta^2."""
-    return l1 * xp.abs(theta) + l2 * theta**2
+
+class Numbers(NamedTuple):
+    """What changes from step to step and the host knows."""
+
+    share: float  # 1 / rows of the batch: the sum's gradient times it is the mean's
+    scalars: list[dict[str, float]]  # the optimizer's, for each segment
+    keys: Keys  # of the random bits
+
+
+Exchange = Callable[[Array, Array, Any], tuple[Array, Array, Any]]
+
+
+def alone(gradient: Array, total: Array, weight: Any) -> tuple[Array, Array, Any]:
+    """The sums of one process: what it has."""
+    return gradient, total, weight
 
 
 @elementwise
@@ -60,29 +87,35 @@ def clip_factor(xp, squared_norm, *, clip_norm):  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True)
 class Step:
-    """The pure step of one network, loss and optimizer.
+    """The pure step of an objective and an optimizer.
 
     Parameters
     ----------
-    l1, l2 : float
-        Penalties l1 sum |w| + l2 sum w^2 of the decayed parameters, added to the loss.
     clip_norm : float, optional
         Bound on the norm of the whole gradient (Pascanu et al., 2013). A step whose norm is not finite changes nothing
         and is counted.
+    allreduce : callable
+        ``(gradient, total, weight) -> `` their sums over all processes that train together.
     """
 
-    network: Chain
-    loss: Loss
+    objective: Objective
     optimizer: Optimizer
-    l1: float = 0.0
-    l2: float = 0.0
     clip_norm: float | None = None
+    allreduce: Exchange = alone
+
+    @property
+    def backend(self) -> Backend:
+        return self.objective.chain.backend
+
+    def on(self, backend: Backend) -> "Step":
+        """The same, computing on another backend: one that traces."""
+        return replace(self, objective=self.objective.on(backend))
 
     @cached_property
     def segments(self) -> list[Group]:
         """The slices of theta that share the scalars of the update: as few as the settings allow."""
         merged: list[Group] = []
-        for group in self.network.layout.groups:
+        for group in self.objective.chain.layout.groups:
             group = group if self.optimizer.decays else group._replace(decay=True)
             if merged and merged[-1][2:] == group[2:]:
                 merged[-1] = merged[-1]._replace(stop=group.stop)
@@ -94,53 +127,31 @@ class Step:
         """The update's scalars for each segment; made on the host, in double precision."""
         return [self.optimizer.scalars(lr * s.lr_scale, step, s.decay) for s in self.segments]
 
-    def __call__(self, state: State, batch: Batch, scalars: list[dict[str, Any]], keys: Keys) -> State:
-        network, xp = self.network, self.network.backend.xp
-        loss, raw = network.loss_at(self.loss)
-        x, y, weights = self._taken(xp, batch)
+    def numbers(self, rows: int, lr: float, made: int, seed: int) -> Numbers:
+        """Those of the step after `made` others."""
+        return Numbers(1.0 / rows, self.scalars(lr, made + 1), self.objective.chain.keys(seed, made))
 
-        outputs, caches = network.pass_forward(state.theta, state.stats, x, training=True, keys=keys, raw=raw)
-        total, weight, gradient = loss.parts(contexts.of(network.backend), outputs, y, weights)
-        _, grads = network.pass_backward(
-            state.theta, state.stats, caches, loss.of_step(gradient), training=True, raw=raw, input_gradient=False
+    def __call__(self, state: State, batch: Batch, numbers: Numbers) -> State:
+        objective, xp = self.objective, self.backend.xp
+        data = batch.taken(self.backend)
+
+        total, weight, grads, stats = objective.evaluate(
+            state.theta, state.stats, *data, training=True, keys=numbers.keys
         )
-        stats = network.pass_statistics(state.stats, caches)
-        cost, grad = self._penalized(xp, state.theta, grads.flat)
-        new = [total, weight, cost, 0.0]
+        grad, total, weight = self.allreduce(grads.flat, total, weight)
+        if objective.loss.reduction == "mean":  # weights have the mean 1: the expected weight of the batch is its rows
+            grad = grad * numbers.share
+        cost, grad = objective.penalized(state.theta, grad)
+        new = Sums(total, weight, cost, 0.0)
         if self.clip_norm is None:
-            theta, slots = self._updated(xp, state, grad, scalars)
+            theta, slots = self._updated(xp, state, grad, numbers.scalars)
         else:
-            factor, finite = network.backend.apply(clip_factor, xp.sum(grad * grad), clip_norm=self.clip_norm)
-            theta, slots = self._updated(xp, state, grad * factor, scalars)
+            factor, finite = self.backend.apply(clip_factor, xp.sum(grad * grad), clip_norm=self.clip_norm)
+            theta, slots = self._updated(xp, state, grad * factor, numbers.scalars)
             theta, stats = xp.where(finite, theta, state.theta), xp.where(finite, stats, state.stats)
             slots = {name: xp.where(finite, slots[name], state.slots[name]) for name in slots}
-            counted = xp.astype(finite, theta.dtype)
-            none = 0.0 * state.sums[0]
-            new = [xp.where(finite, total, none), weight * counted, xp.where(finite, cost + none, none), 1.0 - counted]
-        return State(theta, slots, stats, tuple(s + n for s, n in zip(state.sums, new, strict=True)))
-
-    def _taken(self, xp: Any, batch: Batch) -> tuple[Array, Array, Array | None]:
-        dtype = self.network.backend.float_dtype
-        x, y, weights, rows = batch
-        if rows is not None:
-            x, y = xp.take(x, rows, axis=0), xp.take(y, rows, axis=0)
-            weights = None if weights is None else xp.take(weights, rows, axis=0)
-        return (x if x.dtype == dtype else xp.astype(x, dtype)), y, weights
-
-    def _penalized(self, xp: Any, theta: Array, grad: Array) -> tuple[Array | float, Array]:
-        """The penalties and the gradient of the objective."""
-        if not (self.l1 or self.l2):
-            return 0.0, grad
-        backend, bound = self.network.backend, penalty.bind(l1=self.l1, l2=self.l2)
-        cost, pieces = 0.0, []
-        for g in self.network.layout.groups:
-            piece = grad[g.start : g.stop]
-            if g.decay:
-                part = theta[g.start : g.stop]
-                cost = cost + xp.sum(backend.apply(bound, part))
-                piece = piece + backend.apply(bound.derivative, part)
-            pieces.append(piece)
-        return cost, xp.concat(pieces)
+            new = _counted(xp, finite, new, state)
+        return State(theta, slots, stats, Sums(*(s + n for s, n in zip(state.sums, new, strict=True))))
 
     def _updated(
         self, xp: Any, state: State, grad: Array, scalars: list[dict[str, Any]]
@@ -148,7 +159,7 @@ class Step:
         optimizer, segments = self.optimizer, self.segments
 
         def apply(*arrays: Array, **values: Any) -> Any:
-            return self.network.backend.apply(optimizer.rule, *arrays, **values)
+            return self.backend.apply(optimizer.rule, *arrays, **values)
 
         if len(segments) == 1 and segments[0].lr_scale:
             return optimizer.step(apply, state.theta, grad, state.slots, scalars[0])
@@ -165,6 +176,17 @@ class Step:
         return xp.concat([p[0] for p in pieces]), {n: xp.concat([p[1][n] for p in pieces]) for n in names}
 
 
+def _counted(xp: Any, finite: Array, new: Sums, state: State) -> Sums:
+    """The sums of a step that counts only if its gradient is finite."""
+    counted, none = xp.astype(finite, state.theta.dtype), 0.0 * state.sums.loss
+    return Sums(
+        xp.where(finite, new.loss, none),
+        new.weight * counted,
+        xp.where(finite, new.penalty + none, none),
+        1.0 - counted,
+    )
+
+
 class Runner:
     """Repeats a step: one call of the function for each, in the form in which the backend runs it best."""
 
@@ -173,7 +195,7 @@ class Runner:
 
     def __init__(self, step: Step):
         self.step = step
-        self._function = step.network.backend.compile(step)
+        self._function = step.backend.compile(step)
 
     def run(
         self, state: State, data: Batch, order: Array | None, size: int, rates: Sequence[float], first: int, seed: int
@@ -185,12 +207,12 @@ class Runner:
         """
         for i, lr in enumerate(rates):
             rows = None if order is None else order[i * size : min((i + 1) * size, order.shape[0])]
-            keys = self.step.network.keys(seed, first + i)
-            batch, scalars = data._replace(rows=rows), self.step.scalars(lr, first + i + 1)
+            batch = data._replace(rows=rows)
+            numbers = self.step.numbers(batch.size, lr, first + i, seed)
             try:
-                state = self._function(state, batch, scalars, keys)
-            except self.step.network.backend.out_of_memory as error:
-                raise full(self.step.network.backend, "", "") from error
+                state = self._function(state, batch, numbers)
+            except self.step.backend.out_of_memory as error:
+                raise full(self.step.backend, "", "") from error
         return state
 
     def release(self) -> None:

@@ -212,13 +212,13 @@ def number_of_passes(t: Trial) -> None:
     parameters, calls = network.layout.size, list[str]()
 
     def counted(name: str) -> None:
-        function = getattr(network, name)
+        function = getattr(network.chain, name)
 
         def wrapper(*arguments: Any, **keywords: Any) -> Any:
             calls.append(name)
             return function(*arguments, **keywords)
 
-        setattr(network, name, wrapper)
+        setattr(network.chain, name, wrapper)
 
     counted("pass_forward")
     counted("pass_backward")

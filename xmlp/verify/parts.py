@@ -144,7 +144,7 @@ def hashed(element: int, first: int, second: int) -> int:
 def dropout(t: Trial) -> None:
     rate, seed, step = 0.4, 3, 2
     network = Network([Dropout(rate)], 4, backend=t.backend)
-    ((first, second),) = network.keys(seed, step).values()
+    ((first, second),) = network.chain.keys(seed, step).values()
     threshold = round(rate * 2**32) - 2**31
     kept = [hashed(element, first, second) >= threshold for element in range(20)]
     t.require(0 < sum(kept) < 20, "the mask keeps all or nothing")
