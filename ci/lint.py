@@ -1,4 +1,4 @@
-"""Rules that the mathematics must keep, and one that the whole package must keep, checked on the syntax tree.
+"""Rules that the mathematics must keep, and two that the whole package must keep, checked on the syntax tree.
 
     python ci/lint.py [FILE ...]
 
@@ -6,7 +6,8 @@ Layers, losses, optimizers, activations, the network and the step speak the Arra
 the boundary (`network/inputs.py`, `backends/`) NumPy may be met. Each rule has a name; `# lint: allow RULE - reason`
 on the line excuses it. With no files, the package is checked.
 
-The rule for all files is `unsafe`: nothing that turns data into code may be called or imported, anywhere.
+Two rules are for all files. `unsafe`: nothing that turns data into code may be called or imported, anywhere.
+`private`: no file uses an underscore name of another.
 """
 
 import ast
@@ -105,6 +106,37 @@ def check_safety(source: str, path: str) -> list[Finding]:
     return _found(source, path, _unsafe)
 
 
+OF_NAMED_TUPLES = {"_replace", "_asdict", "_fields", "_make"}
+
+
+def check_private(source: str, path: str) -> list[Finding]:
+    """Names with an underscore that belong to another file: what they are about is nobody else's affair."""
+    own = {name for node in ast.walk(ast.parse(source)) for name in _defined(node)} | OF_NAMED_TUPLES
+    return _found(source, path, lambda node: _private(node, own))
+
+
+def _defined(node: ast.AST) -> Iterator[str]:
+    """The names that a statement gives to functions, classes, variables and attributes."""
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        yield node.name
+    elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+        yield node.id if isinstance(node, ast.Name) else node.attr
+    elif isinstance(node, (ast.Import, ast.ImportFrom)):
+        yield from (name.asname or name.name for name in node.names if not name.name.startswith("_"))
+
+
+def _private(node: ast.AST, own: set[str]) -> Iterator[tuple[int, str, str]]:
+    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("xmlp"):
+        names = [name.name for name in node.names]
+    elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") not in ("self", "cls"):
+        names = [node.attr]
+    else:
+        return
+    for name in names:
+        if name.startswith("_") and not name.endswith("__") and name not in own:
+            yield node.lineno, "private", f"{name} belongs to another file; give it a name without an underscore"
+
+
 def _found(source: str, path: str, rules: Callable[[ast.AST], Iterator[tuple[int, str, str]]]) -> list[Finding]:
     tree = ast.parse(source)
     allowed = {i: re.findall(r"lint: allow (\w+)", line) for i, line in enumerate(source.splitlines(), 1)}
@@ -187,7 +219,8 @@ def main() -> int:
     paths = [Path(p) for p in sys.argv[1:]] or files()
     findings = [f for p in paths for f in check(p.read_text(encoding="utf-8"), str(p))]
     everywhere = paths if sys.argv[1:] else sorted(PACKAGE.rglob("*.py"))
-    findings += [f for p in everywhere for f in check_safety(p.read_text(encoding="utf-8"), str(p))]
+    for rule in (check_safety, check_private):
+        findings += [f for p in everywhere for f in rule(p.read_text(encoding="utf-8"), str(p))]
     print(*findings, sep="\n" if findings else "")
     print(f"{len(findings)} findings in {len(everywhere)} files, {len(paths)} of them of the mathematics")
     return bool(findings)

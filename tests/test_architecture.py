@@ -1,86 +1,150 @@
-"""Imports go down the list of the design, and array libraries stay where they belong."""
+"""The floors of the house: which room imports which, who imports an array library, and that nothing goes round."""
 
 import ast
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import xmlp
 
 PACKAGE = Path(xmlp.__file__).parent
-
-# lowest first; a module imports modules of its own level's package or of lower levels
-LEVELS = [
-    {"errors", "version"},
-    {"host"},
-    {"graph"},
-    {"compiler"},
-    {"runtime", "data"},
-    {"backends"},
-    {"initializers"},
-    {"activations", "schedules"},
-    {"layers", "losses", "optimizers", "metrics"},
-    {"network"},
-    {"training"},
-    {"model"},
-    {"callbacks", "testing"},
-    {"verify", "estimators"},
-    {"cli"},
-    {"__main__"},
-]
-LIBRARIES_ALLOWED = (
-    "host", "runtime", "backends", "initializers", "data", "network", "testing", "training", "model", "metrics",
-    "estimators", "cli",
-)  # fmt: skip
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "sklearn"}
 
 
-def level(part):
-    return next(i for i, parts in enumerate(LEVELS) if part in parts)
+class Floor(NamedTuple):
+    """Rooms that import only rooms of lower floors, and whether they may import an array library."""
+
+    rooms: tuple[str, ...]
+    library: bool = False
 
 
-def modules():
-    return [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
+FLOORS = [  # lowest first
+    Floor(("errors", "types", "version")),
+    Floor(("host",), library=True),
+    Floor(("graph",)),
+    Floor(("compiler",)),
+    Floor(("runtime", "data"), library=True),
+    Floor(("backends",), library=True),
+    Floor(("initializers",), library=True),
+    Floor(("schedules",)),
+    Floor(("activations",)),
+    Floor(("layers", "losses", "optimizers")),
+    Floor(("metrics",), library=True),
+    Floor(("network",), library=True),
+    Floor(("training",), library=True),
+    Floor(("model",), library=True),
+    Floor(("callbacks",)),
+    Floor(("testing",), library=True),
+    Floor(("estimators",), library=True),
+    Floor(("verify",)),
+    Floor(("",)),  # the face: xmlp/__init__.py
+    Floor(("cli",), library=True),
+    Floor(("__main__",)),
+]
+LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor.rooms}
 
 
-def part_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def modules() -> dict[str, str]:
+    """The source of every module of the package, by its name without "xmlp."."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path.read_text(encoding="utf-8")
+    return found
 
 
-def imports(path):
-    """(imported module, whether at module level and not for type checkers only)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {n for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-                   for n in ast.walk(node)}  # fmt: skip
-    for node in ast.walk(tree):
-        if node in typing_only:
-            continue
+SOURCES = modules()
+
+
+def room(module):
+    return module.partition(".")[0]
+
+
+def imports(source, known):
+    """All that a module imports, whatever the kind: at its top, within functions, for types only."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            if node.module == "xmlp":
-                yield from (f"xmlp.{name.name}" for name in node.names)
-            else:
-                yield node.module
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield whole if whole.removeprefix("xmlp.") in known else node.module
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_down(path):
-    here = part_of(path)
-    for name in imports(path):
-        if not name.startswith("xmlp."):
-            continue
-        there = name.split(".")[1]
-        if there == here:
-            continue
-        late = {("runtime", "backends"), ("model", "callbacks"), ("training", "model"), ("training", "callbacks")}
-        assert level(there) < level(here) or (here, there) in late, f"{here} imports {there}"
+def arrows(sources):
+    """(module, module of the package that it imports)."""
+    for module, source in sources.items():
+        for name in imports(source, sources):
+            if name == "xmlp" or name.startswith("xmlp."):
+                there = name.removeprefix("xmlp").removeprefix(".")
+                if there != module and module != "":  # the face names its rooms, and imports them when they are used
+                    yield module, there
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_array_libraries_stay_where_they_belong(path):
-    if part_of(path) not in LIBRARIES_ALLOWED:
-        assert {n.partition(".")[0] for n in imports(path)} & LIBRARIES == set()
+def upwards(sources):
+    """The arrows that do not go to a lower floor or stay within a room."""
+    return [(a, b) for a, b in arrows(sources) if room(a) != room(b) and LEVEL[room(b)] >= LEVEL[room(a)]]
+
+
+def circles(sources):
+    """Groups of modules of which each imports, over others, itself."""
+    reached = {module: set() for module in sources}
+    for module, target in arrows(sources):
+        reached[module].add(target)
+    for middle in sources:
+        for targets in reached.values():
+            if middle in targets:
+                targets |= reached[middle]
+    return sorted(module for module, targets in reached.items() if module in targets)
+
+
+def libraries(sources):
+    """(module, array library) where the floor may not import one."""
+    for module, source in sources.items():
+        if module and not FLOORS[LEVEL[room(module)]].library:
+            yield from ((module, lib) for n in imports(source, sources) if (lib := n.partition(".")[0]) in LIBRARIES)
+
+
+def test_every_room_has_a_floor():
+    assert {room(module) for module in SOURCES} == set(LEVEL)
+
+
+def test_no_arrow_goes_upwards():
+    assert upwards(SOURCES) == []
+
+
+def test_no_imports_go_round():
+    assert circles(SOURCES) == []
+
+
+def test_array_libraries_stay_where_they_belong():
+    assert [found for found in libraries(SOURCES) if found != ("types", "numpy")] == []  # the name of a type
+
+
+PLANTED = {
+    "at the top": ("training.run", "from xmlp.model.trainer import Trainer"),
+    "within a function": ("network.chain", "def f():\n    from xmlp.training import step"),
+    "for types": ("callbacks", "if TYPE_CHECKING:\n    from xmlp.estimators import MLPClassifier"),
+    "of a module": ("host.files", "import xmlp.network.configs"),
+    "of the face": ("layers", "import xmlp"),
+}
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_an_arrow_upwards_is_seen(kind):
+    module, line = PLANTED[kind]
+    assert [a for a, _ in upwards({**SOURCES, module: f"{SOURCES[module]}\n{line}\n"})] == [module]
+
+
+def test_a_circle_within_a_room_is_seen():
+    line = "def f():\n    from xmlp.training.run import Run\n"
+    there = "training.history"
+    assert set(circles({**SOURCES, there: SOURCES[there] + line})) == {"training.history", "training.run"}
+
+
+def test_an_array_library_in_the_mathematics_is_seen():
+    assert ("layers", "numpy") in libraries({**SOURCES, "layers": "import numpy as np"})
 
 
 def test_importing_xmlp_imports_nothing_heavy(printed):

@@ -61,6 +61,27 @@ def test_harmless_neighbours_are_not_taken_for_that():
         assert lint.check_safety(line, "x.py") == [], line
 
 
+FOREIGN = (
+    "trainer._run", "from xmlp.host.files import _hash", "a.b._c(1)", "network._theta = 0\nother._stats",
+)  # fmt: skip
+
+
+def test_no_file_uses_the_underscore_names_of_another():
+    paths = sorted(lint.PACKAGE.rglob("*.py"))
+    assert [f for path in paths for f in lint.check_private(path.read_text(encoding="utf-8"), path.name)] == []
+
+
+@pytest.mark.parametrize("line", FOREIGN)
+def test_a_foreign_underscore_name_is_found(line):
+    (finding,) = lint.check_private(line, "files.py")
+    assert finding.rule == "private"
+
+
+def test_own_underscore_names_are_not_taken_for_foreign_ones():
+    for line in ("self._a", "cls._a()", "pair._replace(x=1)", "x.__class__", "def _f(a):\n    return a.b(_f)._f"):
+        assert lint.check_private(line, "x.py") == [], line
+
+
 def test_a_finding_can_be_excused_by_name_and_only_by_its_own():
     assert lint.check("y = xp.clip(x, 0, 1)  # lint: allow banned - shown here", "x.py") == []
     assert len(lint.check("y = xp.clip(x, 0, 1)  # lint: allow method - shown here", "x.py")) == 1

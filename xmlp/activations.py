@@ -11,13 +11,12 @@ from typing import Any
 
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
+from xmlp.types import Array
 
 __all__ = [
     "elu", "gelu", "hard_sigmoid", "hard_tanh", "identity", "leaky_relu", "mish", "relu", "selu", "sigmoid", "silu",
     "softmax", "softplus", "tanh",
 ]  # fmt: skip
-
-Array = Any
 
 
 @elementwise

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from xmlp import activations
-from xmlp.backends.context import Array, Context
+from xmlp.backends.context import Context
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
 from xmlp.host.scalars import Normalized, normalize
 from xmlp.host.settings import count, flag, number
 from xmlp.initializers import Initializer
 from xmlp.initializers import get as initializer_named
+from xmlp.types import Array
 
 __all__ = [
     "Activation", "BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm", "ParamSpec", "Residual", "Standardize",

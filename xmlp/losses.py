@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from array_api_compat import array_namespace, device
 
-from xmlp.backends.context import Array, Context, plain
+from xmlp.backends.context import Context, plain
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
 from xmlp.host.scalars import Normalized, normalize
 from xmlp.host.settings import flag, number
+from xmlp.types import Array
 
 __all__ = [
     "AbsoluteError", "BinaryCrossEntropy", "Huber", "Loss", "SoftmaxCrossEntropy", "SquaredError",

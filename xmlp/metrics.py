@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from xmlp.backends import backend, owner
 from xmlp.errors import unknown
 from xmlp.host.arrays import host_array, resolved
+from xmlp.types import Array
 
 __all__ = ["Metric", "accuracy", "confusion_matrix", "f1", "get", "mae", "precision", "r2", "recall", "rmse"]
 
-Array = Any
 _AVERAGES = ("auto", "macro", "micro", "weighted")
 _BLOCK = 2**18  # numbers in the one-hot matrix of a block of rows: 2 MiB
 _MAX_CLASSES = 2**16

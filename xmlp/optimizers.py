@@ -17,10 +17,10 @@ from xmlp.graph import Formula, elementwise
 from xmlp.host.scalars import normalize
 from xmlp.host.settings import count, flag, number
 from xmlp.schedules import rate
+from xmlp.types import Array
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp"]
 
-Array = Any
 State = dict[str, Array]
 LearningRate = float | Callable[[int], float]
 

@@ -12,8 +12,8 @@ import array_api_compat.numpy as xp
 import numpy as np
 import pytest
 
+from xmlp.backends.cuda import CudaBackend
 from xmlp.compiler.c import TYPES
-from xmlp.runtime.device import DeviceBackend
 
 CTYPES = {
     "float32": ctypes.c_float, "float64": ctypes.c_double, "int32": ctypes.c_int, "bool": ctypes.c_bool,
@@ -125,7 +125,7 @@ class HostDriver:
         return raw[offset : offset + size].view(dtype).reshape(shape)
 
 
-class HostBackend(DeviceBackend):
+class HostBackend(CudaBackend):
     """The CUDA driver on NumPy's arrays."""
 
     name = "numpy"

@@ -20,7 +20,8 @@ WITHIN = {
     "backends/context.py": None,
     "training/step.py": {"__call__", "taken", "alone", "_updated", "_counted", "run"},
     "training/planned.py": {"run", "_program"},
-    "runtime/device.py": {"apply", "once", "run", "bind", "_bound", "_launch", "_product", "_view", "_function"},
+    "backends/cuda.py": {"apply", "_function"},
+    "runtime/device.py": {"once", "run", "bind", "_bound", "_launch", "_product", "_view"},
     "backends/_cupy.py": {"kernel", "product", "copy", "view", "activate", "check", "assign", "index", "address"},
     "runtime/_cupy_streams.py": {"upload", "arrays"},
 }  # None: all of the file

@@ -67,6 +67,14 @@ def backend(
     return _make(library, place or device, floating(dtype), *([True] if tf32 else []))
 
 
+def _again(name: str, device: str | None, dtype: str, tf32: bool = False) -> Backend:
+    """The backend as it comes out of a pickle."""
+    return backend(name, device=device, dtype=dtype, tf32=tf32)
+
+
+Backend.again = _again
+
+
 @once
 def _make(library: str, device: str | None, dtype: str, *options: bool) -> Backend:
     made: Backend = _module(library).make(device, dtype, *options)

@@ -8,13 +8,13 @@ import cupy
 import numpy as np
 
 from xmlp.backends import cuda_setup
-from xmlp.backends.base import Array, HostArray, again
+from xmlp.backends.cuda import CudaBackend
 from xmlp.compiler.c import Elementwise
 from xmlp.compiler.cuda import PRELUDE, Launch
 from xmlp.errors import BackendError, DeviceMemoryError
-from xmlp.runtime.device import DeviceBackend
 from xmlp.runtime.programs import Recent
 from xmlp.runtime.streaming import ahead
+from xmlp.types import Array, HostArray
 
 version = cupy.__version__
 MOST_KERNELS = 1000
@@ -99,7 +99,7 @@ def elementwise_kernel(code: Elementwise) -> Any:
     return cupy.ElementwiseKernel(", ".join([*inputs, *numbers]), ", ".join(outputs), code.body, code.name)
 
 
-class CupyBackend(DeviceBackend):
+class CupyBackend(CudaBackend):
     """Computes on one CUDA device, which it makes current in the threads that use it.
 
     Parameters
@@ -127,7 +127,7 @@ class CupyBackend(DeviceBackend):
         return self.name, str(self.device.id), f"{self.dtype}{' tf32' if self.tf32 else ''}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return again, (self.name, self.asked, self.dtype, self.tf32)
+        return type(self).again, (self.name, self.asked, self.dtype, self.tf32)
 
     def activate(self) -> None:
         self.device.use()

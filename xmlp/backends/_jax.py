@@ -7,9 +7,10 @@ import jax
 import jax.numpy as xp
 import numpy as np
 
-from xmlp.backends.base import Array, Backend, HostArray
+from xmlp.backends.base import Backend
 from xmlp.backends.views import LayerViews, Views
 from xmlp.errors import BackendError
+from xmlp.types import Array, HostArray
 
 version = jax.__version__
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 import array_api_compat.numpy as xp
 import numpy as np
 
-from xmlp.backends.base import Array, Backend, HostArray, Program
+from xmlp.backends.base import Backend
 from xmlp.compiler.planner import Plan
 from xmlp.compiler.sizing import for_rows
 from xmlp.errors import BackendError
+from xmlp.runtime.programs import Program
+from xmlp.types import Array, HostArray
 
 version = np.__version__
 

@@ -6,8 +6,9 @@ Its devices are simulated. The default here is `device1`, which refuses what the
 import array_api_strict as xp
 import numpy as np
 
-from xmlp.backends.base import Array, Backend, HostArray
+from xmlp.backends.base import Backend
 from xmlp.errors import BackendError
+from xmlp.types import Array, HostArray
 
 version = xp.__version__
 
@@ -26,7 +27,8 @@ class StrictBackend(Backend):
         return xp.asarray(array, device=self.device, copy=True)
 
     def _to_host(self, array: Array) -> HostArray:
-        return np.array(xp.asarray(array, device=xp.Device("CPU_DEVICE"))._array)
+        on_host = xp.asarray(array, device=xp.Device("CPU_DEVICE"))
+        return np.array(on_host._array)  # lint: allow private - of the library
 
 
 make = StrictBackend

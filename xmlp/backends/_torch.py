@@ -4,8 +4,9 @@ import array_api_compat.torch as xp
 import numpy as np
 import torch
 
-from xmlp.backends.base import Array, Backend, HostArray
+from xmlp.backends.base import Backend
 from xmlp.errors import BackendError
+from xmlp.types import Array, HostArray
 
 version = torch.__version__
 

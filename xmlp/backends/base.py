@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,38 +11,10 @@ from xmlp.compiler.planner import Plan
 from xmlp.errors import BackendError
 from xmlp.host.arrays import cast, spans
 from xmlp.host.once import Lock
+from xmlp.runtime.programs import Program
+from xmlp.types import Applicable, Array, HostArray
 
-Array = Any
-HostArray = np.ndarray[Any, Any]
 SMALL = ("uint8", "int32", "bool")  # host dtypes that cross as they are; all else becomes the floating dtype
-
-
-class Applicable(Protocol):
-    """A formula, or whatever else has a value on the arrays of a namespace, as the softmax."""
-
-    def evaluate(self, xp: Any, /, *arrays: Array, **scalars: Any) -> Any: ...
-
-
-class Program(Protocol):
-    """A plan bound to arrays."""
-
-    plan: Plan
-    arrays: dict[str, Array]
-
-    def bind(self, name: str, array: Array) -> None:
-        """Put another array of the same shape and dtype in the place of the input `name`."""
-
-    def release(self, name: str) -> None:
-        """Let go of the input `name`: another is bound before the next step."""
-
-    def run(self, scalars: HostArray, rows: Array, batch: int) -> None:
-        """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
-
-    def once(self) -> None:
-        """One step of a plan that has neither scalars nor a list of rows."""
-
-    def resize(self, rows: int) -> None:
-        """Take so many rows from now on, at most `plan.together`."""
 
 
 class Backend(ABC):
@@ -60,6 +32,7 @@ class Backend(ABC):
         "float32" or "float64".
     """
 
+    again: ClassVar[Callable[..., "Backend"]]  # the backend of a name, device and dtype; set by the package
     name: str
     asked: str | None = None  # the device in the caller's words
     in_place = True  # whether `assign` writes into the old array
@@ -82,7 +55,7 @@ class Backend(ABC):
         return hash(self._key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return again, (self.name, self.asked, self.dtype)
+        return type(self).again, (self.name, self.asked, self.dtype)
 
     @property
     def _key(self) -> tuple[str, str, str]:
@@ -217,13 +190,6 @@ class Backend(ABC):
 
     def zeros(self, n: int) -> Array:
         return self.xp.zeros((n,), dtype=self.float_dtype, device=self.device)
-
-
-def again(name: str, device: str | None, dtype: str, tf32: bool = False) -> Backend:
-    """The backend as it comes out of a pickle."""
-    from xmlp.backends import backend
-
-    return backend(name, device=device, dtype=dtype, tf32=tf32)
 
 
 def floating(dtype: str) -> str:

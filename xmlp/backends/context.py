@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from xmlp.backends.base import Applicable, Backend
-
-Array = Any
+from xmlp.backends.base import Backend
+from xmlp.types import Applicable, Array
 
 
 def _no_bits(*_: object) -> Array:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from xmlp.backends.base import Array
+from xmlp.types import Array
 
 
 class Views(dict[str, Array]):

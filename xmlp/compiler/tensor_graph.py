@@ -22,8 +22,8 @@ from xmlp.compiler.tensor import Tensor, TensorNode, Tracer, TracingBackend
 from xmlp.graph.node import OPS
 from xmlp.graph.operations import OPERATORS
 from xmlp.graph.text import number
+from xmlp.types import Array
 
-Array = Any
 Shape = tuple[int, ...]
 
 

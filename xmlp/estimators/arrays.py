@@ -12,8 +12,8 @@ from xmlp.backends import Backend, owner
 from xmlp.backends import backend as backend_named
 from xmlp.data.batches import batch_order
 from xmlp.host.arrays import host_array, refuse_look_alikes, resolved, spans
+from xmlp.types import Array
 
-Array = Any
 BLOCK_BYTES = 2**26  # what a sparse matrix may take when it is made dense; beyond that it is taken in blocks
 
 

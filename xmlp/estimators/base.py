@@ -33,7 +33,6 @@ from xmlp.schedules import Cosine, OneCycle, rate
 from xmlp.training.events import callbacks_of
 from xmlp.training.step import Batch
 
-Array = Any
 _SCHEDULES = {"cosine": Cosine, "one_cycle": OneCycle}
 _LOWER_IS_BETTER = ("loss", "mae", "rmse")
 _FIXED = (

@@ -18,8 +18,7 @@ from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
 from xmlp.host.arrays import host_array, refuse_containers
 from xmlp.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
-
-Array = Any
+from xmlp.types import Array
 
 
 @dataclass(repr=False, eq=False)

@@ -28,7 +28,7 @@ class FitTasks:
 
     def __init__(self, estimator: Any, epochs: int, data: dict[str, Any], fitted: Callable[[], dict[str, Any]]):
         self._estimator, self._data, self._fitted = estimator, data, fitted
-        self._fit = estimator._init_callback_context(max_subtasks=epochs)
+        self._fit = estimator._init_callback_context(max_subtasks=epochs)  # lint: allow private - of scikit-learn
         self._epoch: Any = None
 
     def on_fit_begin(self, trainer: Any) -> None:

@@ -19,8 +19,8 @@ from xmlp.host.settings import flag
 from xmlp.losses import AbsoluteError, Loss, SquaredError
 from xmlp.model.network import Network
 from xmlp.network.row_weights import product
+from xmlp.types import Array
 
-Array = Any
 _FAR = 30.0  # mean and deviation of targets beyond which a loss that has a scale of its own is warned of
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from xmlp.layers import Standardize
 from xmlp.model.network import Network
 from xmlp.network.row_weights import product
-
-HostArray = np.ndarray[Any, Any]
+from xmlp.types import HostArray
 
 
 class Moments(NamedTuple):

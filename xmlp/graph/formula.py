@@ -15,11 +15,12 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from xmlp.graph.derivative import OUTPUT, differentiate, in_terms_of_output, through_output
-from xmlp.graph.graph import Array, Graph
+from xmlp.graph.graph import Graph
 from xmlp.graph.node import FLOAT, INT, Node, array, scalar, substitutions, walk
 from xmlp.graph.trace import CALLS, TRACE, Calls, Traced, explained, node_of
 from xmlp.host.once import once
 from xmlp.host.scalars import plain
+from xmlp.types import Array
 
 
 class Definition:

@@ -7,9 +7,8 @@ from typing import Any
 from xmlp.graph.node import FLOAT, INT, OPS, Node, walk
 from xmlp.graph.operations import OPERATORS
 from xmlp.graph.text import listing
+from xmlp.types import Array, Namespace
 
-Array = Any
-Namespace = Any
 Step = tuple[Node, int, tuple[int, ...], tuple[int, ...]]  # node, its slot, its arguments' slots, slots to let go
 
 

@@ -12,7 +12,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 from xmlp.host.once import Lock
@@ -80,6 +80,7 @@ class Node:
     args: "tuple[Node, ...]"
     value: Any  # the number of a constant, the name of an input
     dtype: str
+    written: ClassVar[Callable[["Node"], str]]  # set by `xmlp.graph.text`
     weak: bool  # a Python number and not an array: its dtype bends to its neighbours'
 
     def __init__(self, op: str, args: "tuple[Node, ...]", value: Any, dtype: str):
@@ -87,9 +88,7 @@ class Node:
         self.weak = all(a.weak for a in args) if args else op != "array"
 
     def __repr__(self) -> str:
-        from xmlp.graph.text import expression
-
-        return expression(self)
+        return type(self).written(self)
 
 
 _interned: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()

@@ -25,6 +25,9 @@ def expression(root: Node, names: dict[Node, str] | None = None) -> str:
     return _write(root, names or {}, top=True)[0]
 
 
+Node.written = expression
+
+
 def _write(node: Node, names: dict[Node, str], top: bool = False) -> tuple[str, int]:
     """The text of `node` and how tightly it binds."""
     if node in names and not top:

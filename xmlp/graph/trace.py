@@ -30,7 +30,7 @@ def _within(frame: FrameType, packages: tuple[str, ...]) -> bool:
 
 def _author_line() -> str:
     """The innermost line outside of array libraries and this package: the line of the formula being traced."""
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # lint: allow private - of Python
     while frame.f_back and _within(frame, ("xmlp.", *_LIBRARIES)):
         frame = frame.f_back
     return _line(frame.f_code.co_filename, frame.f_lineno)

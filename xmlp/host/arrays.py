@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-HostArray = np.ndarray[Any, Any]
+from xmlp.types import HostArray
+
 _TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 _TEMPORAL = ("date", "time", "duration", "period")  # how the names of such dtypes begin in all libraries
 

@@ -24,13 +24,13 @@ import safetensors
 import safetensors.numpy
 
 from xmlp.errors import CheckpointError, OutOfMemoryError
+from xmlp.types import HostArray
 
 FORMAT = "xmlp-1"
 MAX_CONFIG = 1 << 20  # bytes of JSON
 MAX_HEADER = 5 * MAX_CONFIG // 2  # bytes of a file's header, in which the configuration stands with quotes escaped
 MAX_FILE = 1 << 36  # bytes
 
-HostArray = np.ndarray[Any, Any]
 _DAMAGE = (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 _KINDS = {"f": "F", "i": "I", "u": "U", "b": "BOOL"}
 _CHECKSUM = b'"sha256":"'  # stands once in a header: a quote within a string of JSON is escaped

@@ -3,11 +3,10 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-HostArray = np.ndarray[Any, Any]
+from xmlp.types import HostArray
 
 
 def free() -> int | None:

@@ -23,11 +23,10 @@ from xmlp.network.inputs import Inputs, count, fitting_loss
 from xmlp.network.layout import Gradients, Layout
 from xmlp.network.objective import Objective
 from xmlp.network.predictor import Predictor
+from xmlp.types import Array
 
 if TYPE_CHECKING:
     from xmlp.training.history import History
-
-Array = Any
 
 
 class Caches(list[Any]):

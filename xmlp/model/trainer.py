@@ -31,8 +31,7 @@ from xmlp.training.prepare import Given, Preparation
 from xmlp.training.run import Run, Snapshot
 from xmlp.training.sources import Rows, Stream
 from xmlp.training.step import Batch, Step
-
-Array = Any
+from xmlp.types import Array
 
 
 class Trainer:

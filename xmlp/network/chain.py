@@ -14,8 +14,8 @@ from xmlp.layers import Activation, Dense, Layer, chain_of, check_offsets, rando
 from xmlp.losses import Loss
 from xmlp.network.inputs import count
 from xmlp.network.layout import Gradients, Layout
+from xmlp.types import Array
 
-Array = Any
 Views = tuple[list[dict[str, Array]], list[dict[str, Array]]]  # of parameters and statistics, by layer and name
 Keys = Mapping[tuple[int, ...], tuple[Any, Any]]  # (layer, *path of inner layers) -> two words
 

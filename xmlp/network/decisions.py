@@ -5,14 +5,13 @@ Both are computed on the host in double precision from data that the network was
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from xmlp.activations import ACTIVATIONS
 from xmlp.errors import unknown
+from xmlp.types import HostArray
 
-HostArray = np.ndarray[Any, Any]
 Score = Callable[..., HostArray]
 _ALIKE = 1e-12  # scores that differ by roundings only
 

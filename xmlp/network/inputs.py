@@ -10,9 +10,8 @@ from xmlp.host.arrays import cast, centred, check_finite, host_array, resolved
 from xmlp.host.settings import count as count
 from xmlp.losses import Loss
 from xmlp.network import row_weights as weights
-from xmlp.network.row_weights import HostArray, Mean
-
-Array = Any
+from xmlp.network.row_weights import Mean
+from xmlp.types import Array, HostArray
 
 _SMALL = {"B": "uint8", "?": "bool"}  # kept as they are until the batch is taken
 

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from xmlp.initializers import draw
 from xmlp.layers import ParamSpec
-
-Array = Any
+from xmlp.types import Array
 
 
 class Slot(NamedTuple):

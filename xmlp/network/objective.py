@@ -15,8 +15,7 @@ from xmlp.graph import elementwise
 from xmlp.losses import Loss
 from xmlp.network.chain import Chain, Keys
 from xmlp.network.layout import Gradients
-
-Array = Any
+from xmlp.types import Array
 
 
 class Evaluation(NamedTuple):

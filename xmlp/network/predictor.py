@@ -14,8 +14,8 @@ from xmlp.errors import DeviceMemoryError
 from xmlp.network.chain import LINKS, Chain
 from xmlp.network.inputs import count
 from xmlp.runtime.programs import Plans, Programs, Recent
+from xmlp.types import Array
 
-Array = Any
 BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwise
 _PASSES = 8  # that are kept, by link, raw and temperature
 _COPIED = 1 << 15  # bytes of an input that is copied into the program's own

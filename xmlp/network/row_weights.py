@@ -17,8 +17,7 @@ import numpy as np
 
 from xmlp.errors import unknown
 from xmlp.host.arrays import check_finite, host_array
-
-HostArray = np.ndarray[Any, Any]
+from xmlp.types import HostArray
 
 
 class Mean(NamedTuple):

@@ -5,8 +5,8 @@ from math import prod
 import cupy
 import numpy as np
 
-from xmlp.backends.base import Array, HostArray
 from xmlp.runtime.streaming import Host
+from xmlp.types import Array, HostArray
 
 
 class CupyLanes:

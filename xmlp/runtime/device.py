@@ -1,4 +1,4 @@
-"""Backends whose kernels are written in CUDA: formulas as elementwise kernels, plans as launches.
+"""Plans as launches on a device.
 
 What really touches a device is a `Driver`; CuPy's is in `_cupy`. Anything else that runs the emitted C can be one.
 """
@@ -6,11 +6,10 @@ What really touches a device is a `Driver`; CuPy's is in `_cupy`. Anything else 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from xmlp.backends.base import Applicable, Array, Backend, HostArray
-from xmlp.compiler.c import Elementwise, elementwise_code, evaluate
-from xmlp.compiler.cuda import Launch, lower
+from xmlp.compiler.c import Elementwise, evaluate
+from xmlp.compiler.cuda import Launch
 from xmlp.compiler.planner import ITEM, Copy, Place, Plan, Product
-from xmlp.graph import Formula
+from xmlp.types import Array, HostArray
 
 
 class Driver(Protocol):
@@ -33,68 +32,25 @@ class Driver(Protocol):
         """Part of an array's memory as a matrix; `offset` in bytes."""
 
 
-class DeviceBackend(Backend):
-    """A backend that runs emitted kernels.
+_Call = Callable[[Sequence[float], int], None]  # of the scalars of a step and the address of its list of rows
 
-    Attributes
-    ----------
-    driver : Driver
-    """
 
-    def __init__(self, xp: Any, device: Any, dtype: str, driver: Driver):
-        super().__init__(xp, device, dtype)
-        self.driver = driver
-        self._codes: dict[Any, Elementwise | None] = {}
-        self._functions: dict[str, Callable[..., Any]] = {}
+class Device(Protocol):
+    """What a program knows of the backend that it runs on."""
+
+    driver: Driver
 
     def activate(self) -> None:
         """Make the device that of the calling thread."""
 
-    def apply(self, formula: Applicable, *arrays: Array, **scalars: Any) -> Any:
-        self.activate()
-        code = self._code(formula) if isinstance(formula, Formula) and len(arrays) == len(formula.arrays) else None
-        if code is None or not isinstance(formula, Formula):
-            return formula.evaluate(self.xp, *arrays, **scalars)
-        by_name = dict(zip(formula.arrays, arrays, strict=True))
-        read = [by_name[name] for name in code.arrays]
-        if tuple(str(getattr(a, "dtype", None)) for a in read) != code.inputs:
-            return formula.evaluate(self.xp, *arrays, **scalars)
-        return self._function(code)(*read, *code.values(formula.given(scalars)))
-
-    def _code(self, formula: Formula) -> Elementwise | None:
-        """The kernel of a formula; None if array-at-a-time evaluation has to do."""
-        key = (formula.graph.arrays, formula.graph.outputs)
-        if key not in self._codes:
-            try:
-                code = elementwise_code(formula.graph, self.dtype)
-            except NotImplementedError:
-                code = None
-            self._codes[key] = code if code is not None and code.arrays else None
-        return self._codes[key]
-
-    def _function(self, code: Elementwise) -> Callable[..., Any]:
-        if code.name not in self._functions:
-            self._functions[code.name] = self.driver.elementwise(code)
-        return self._functions[code.name]
-
-    def reason_against_plans(self) -> str | None:
-        return None
-
-    def lower(self, plan: Plan) -> Plan:
-        return lower(plan)
-
-    def program(self, plan: Plan, arrays: Mapping[str, Array], rows: int | None = None) -> "DeviceProgram":
-        self.activate()
-        return DeviceProgram(plan, arrays, self)
-
-
-_Call = Callable[[Sequence[float], int], None]  # of the scalars of a step and the address of its list of rows
+    def address(self, array: Array) -> int:
+        """Where an array begins in its memory."""
 
 
 class DeviceProgram:
     """A lowered plan bound to arrays: `run` repeats it for a number of steps."""
 
-    def __init__(self, plan: Plan, arrays: Mapping[str, Array], backend: DeviceBackend):
+    def __init__(self, plan: Plan, arrays: Mapping[str, Array], backend: Device):
         self.plan, self._backend, self._driver = plan, backend, backend.driver
         self.arrays = dict(arrays)
         self.arrays["work"] = self._driver.bytes(max(plan.work_bytes, 1))

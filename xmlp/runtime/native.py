@@ -19,8 +19,8 @@ from xmlp.compiler.rows import factor
 from xmlp.host import memory
 from xmlp.host.once import Lock, once
 from xmlp.runtime import cache, team
+from xmlp.types import HostArray
 
-HostArray = np.ndarray[Any, Any]
 _RUN = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p, ctypes.c_int64] * 3, ctypes.c_int64, ctypes.c_void_p)
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from xmlp.backends.base import Backend
 from xmlp.compiler.planner import Plan
 from xmlp.host.once import Lock
+from xmlp.types import Array, HostArray
 
 MOST_BYTES = 1 << 26  # that programs hold together; the two latest stay whatever they hold
 MOST = 16
@@ -53,17 +53,49 @@ class Recent(Generic[Key, Value]):
             self._kept.clear()
 
 
+class Serving(Protocol):
+    """What plans are kept for: a backend."""
+
+    def serves_any_rows(self) -> bool:
+        """Whether a plan is run for other numbers of rows than its own."""
+
+    def rows_together(self, plan: Plan, shared: bool) -> int:
+        """Up to how many rows one program is resized."""
+
+
+class Program(Protocol):
+    """A plan bound to arrays."""
+
+    plan: Plan
+    arrays: dict[str, Array]
+
+    def bind(self, name: str, array: Array) -> None:
+        """Put another array of the same shape and dtype in the place of the input `name`."""
+
+    def release(self, name: str) -> None:
+        """Let go of the input `name`: another is bound before the next step."""
+
+    def run(self, scalars: HostArray, rows: Array, batch: int) -> None:
+        """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
+
+    def once(self) -> None:
+        """One step of a plan that has neither scalars nor a list of rows."""
+
+    def resize(self, rows: int) -> None:
+        """Take so many rows from now on, at most `plan.together`."""
+
+
 class Plans:
     """The plans of one function for batches of many shapes: as few as may be where a plan serves any number of rows.
 
     Parameters
     ----------
-    backend : Backend
+    backend : Serving
     shared : bool
         Whether the steps of programs may be shared among threads.
     """
 
-    def __init__(self, backend: Backend, shared: bool):
+    def __init__(self, backend: Serving, shared: bool):
         self._backend, self._shared = backend, shared
         self._any_rows = backend.serves_any_rows()
         self._exact: Recent[Any, tuple[Plan | None]] = Recent(MOST_PLANS)  # by shapes

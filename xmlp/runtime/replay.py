@@ -15,8 +15,8 @@ import numpy as np
 from xmlp.compiler.planner import REDUCTIONS, Copy, Kernel, Operand, Place, Plan, Product, base
 from xmlp.compiler.tensor import TensorNode, matrix
 from xmlp.host import memory
+from xmlp.types import HostArray
 
-HostArray = np.ndarray[Any, Any]
 Call = Callable[[], object]
 BLOCK = 32768  # elements
 _AXIS = {"row": 1, "column": 0, "all": None}

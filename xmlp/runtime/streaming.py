@@ -12,8 +12,8 @@ the device that reads it. Every access to a buffer is ordered after the one befo
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from xmlp.backends.base import Array
-from xmlp.host.arrays import HostArray, spans
+from xmlp.host.arrays import spans
+from xmlp.types import Array, HostArray
 
 Host = Sequence[HostArray | None]
 

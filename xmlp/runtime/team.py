@@ -17,8 +17,8 @@ import numpy as np
 from xmlp.compiler.llvm import Emitted, emit
 from xmlp.compiler.planner import ITEM, REDUCTIONS, Kernel, Product
 from xmlp.host.once import Lock
+from xmlp.types import HostArray
 
-HostArray = np.ndarray[Any, Any]
 MOST = 8  # threads; where a BLAS has more, its own way of sharing products is left alone
 _FLOPS, _BYTES = 1_000_000, 1 << 18  # of a product and a pass that is worth sharing
 _WORDS = 16  # of the block of memory through which the threads of a team meet, see `CODE`

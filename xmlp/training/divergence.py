@@ -1,15 +1,12 @@
 """Where training diverged: the epoch is made again step by step, up to the first number that is not finite."""
 
-from typing import Any
-
 import numpy as np
 
 from xmlp.errors import DivergenceError
 from xmlp.training.run import Run, Snapshot
 from xmlp.training.sources import Chunk, Rows, Stream
 from xmlp.training.step import Sums
-
-Array = Any
+from xmlp.types import Array
 
 
 @np.errstate(all="ignore")

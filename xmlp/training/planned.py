@@ -14,8 +14,8 @@ from xmlp.compiler.tensor_graph import TensorGraph
 from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.runtime.programs import Plans, Programs
 from xmlp.training.step import Batch, Numbers, Runner, State, Step, Sums, full
+from xmlp.types import Array
 
-Array = Any
 _DATA = ("x", "y", "weights")
 
 

@@ -10,12 +10,11 @@ from xmlp.data.batches import split_rows
 from xmlp.errors import CheckpointError
 from xmlp.host.settings import count
 from xmlp.network.inputs import Inputs
-from xmlp.network.row_weights import HostArray, Mean
+from xmlp.network.row_weights import Mean
 from xmlp.training.run import Fit, Run
 from xmlp.training.sources import Chunk, Rows, Stream, fingerprint
 from xmlp.training.step import Batch
-
-Array = Any
+from xmlp.types import Array, HostArray
 
 
 class Given(NamedTuple):

@@ -21,8 +21,7 @@ from xmlp.training.history import History
 from xmlp.training.planned import runner, trace
 from xmlp.training.sources import Chunk, fingerprint
 from xmlp.training.step import Batch, State, Step, Sums
-
-Array = Any
+from xmlp.types import Array
 
 
 class Model(Protocol):

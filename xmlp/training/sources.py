@@ -9,8 +9,7 @@ from xmlp.host.arrays import spans
 from xmlp.network.chain import Chain
 from xmlp.network.row_weights import Mean
 from xmlp.training.step import Batch, Runner
-
-Array = Any
+from xmlp.types import Array
 
 
 class Chunk(NamedTuple):

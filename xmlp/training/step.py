@@ -16,8 +16,7 @@ from xmlp.network.chain import Keys
 from xmlp.network.layout import Group
 from xmlp.network.objective import Objective
 from xmlp.optimizers import Optimizer
-
-Array = Any
+from xmlp.types import Array
 
 
 class Sums(NamedTuple):

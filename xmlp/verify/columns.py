@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xmlp.backends import Backend
+from xmlp.types import Array
 from xmlp.verify.scalar import Pass, Stage
-
-Array = Any
 
 VALUES: dict[str, Callable[[Any, Array], Array]] = {
     "identity": lambda xp, z: z,

@@ -12,11 +12,11 @@ from xmlp.backends import backend as backend_named
 from xmlp.errors import unknown
 from xmlp.model.network import Network
 from xmlp.network.layout import Gradients
+from xmlp.types import Array
 from xmlp.verify import library
 from xmlp.verify.columns import Columns
 from xmlp.verify.scalar import Pass, Problem, Stage
 
-Array = Any
 FORMS = ("scalar", "example", "batch")
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import xmlp.backends.context as contexts
 from xmlp import losses
 from xmlp.backends import Backend
-from xmlp.backends.context import Array, Context
+from xmlp.backends.context import Context
 from xmlp.layers import Activation, Dense, Layer
 from xmlp.model.network import Network
+from xmlp.types import Array
 from xmlp.verify.scalar import Pass, Problem, Stage, flat, transposed
 
 
