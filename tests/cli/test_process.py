@@ -184,7 +184,10 @@ def test_a_full_disk_behind_stdout_is_an_error(shelf, start, args):
     ("args", "code", "told"),
     [
         ("predict kind.safetensors <&-", 2, "error: standard input is closed. See xmlp predict --help.\n"),
-        ("predict kind.safetensors houses.csv >&-", 0, ""),
+        ("predict kind.safetensors houses.csv >&-", 2, "error: standard output is closed\n"),
+        ("predict kind.safetensors houses.csv -o closed.csv >&-", 0, ""),
+        ("inspect houses.csv >&-", 2, "error: standard output is closed\n"),
+        ("predict --help >&-", 2, "error: standard output is closed\n"),
         ("evaluate nope >&- 2>&-", 2, ""),
     ],
 )

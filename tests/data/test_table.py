@@ -256,6 +256,32 @@ def test_a_class_that_was_never_seen_is_refused():
     assert schema.targets(column_table("1", "2", target=["dog ", "cat"])).tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("cell", ["", "NA", " - "])
+@pytest.mark.parametrize(
+    ("cells", "what"), [(["red", "blue"], "category"), (["1.5", "2.5"], "number"), (["2024-01-05", "2024-02-06"], "date")]
+)
+def test_what_was_to_be_refused_in_training_is_refused_later(cells, what, cell):
+    strict = TableSchema.learn(column_table(*cells), "y", missing="refuse")
+    later = column_table(cells[0], cell)
+    with pytest.raises(DataError, match=rf"line 3, column 'x': a {what} is missing \('{cell}'\), which is refused"):
+        strict.features(later)
+    assert TableSchema.learn(column_table(*cells), "y").features(later).shape[0] == 2
+
+
+def test_a_category_that_was_never_seen_is_no_missing_one():
+    strict = TableSchema.learn(column_table("red", "blue"), "y", missing="refuse")
+    found = strict.encode(column_table("red", "unknown"))
+    assert found.x.tolist() == [[0, 1], [0, 0]]
+    assert len(found.remarks) == 1
+
+
+def test_a_model_from_before_categories_could_be_strict_is_read():
+    schema = TableSchema.learn(column_table("red", "blue"), "y")
+    data = schema.to_json()
+    del data["columns"][0]["strict"]
+    assert TableSchema.from_json(data) == schema
+
+
 def test_kinds_come_from_the_whole_table_and_means_from_the_rows_to_train_on():
     columns = {"x": ["1", "2", "NA", "300"], "hue": ["red", "red", "blue", ""], "y": ["a", "b", "a", "c"]}
     rows = Table("t.csv", columns, [2, 3, 4, 5])

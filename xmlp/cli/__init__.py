@@ -1,5 +1,6 @@
 """The command `xmlp`: thin over the Python API. What a user does wrong is one line on stderr and never a traceback."""
 
+import errno
 import importlib
 import io
 import os
@@ -22,6 +23,19 @@ _EXAMPLES = """xmlp train                              the embedded digits, in s
 xmlp train houses.csv --target price    a table of your own
 xmlp predict model.safetensors new.csv"""
 _MISTAKES = (click.ClickException, ValueError, TypeError, OSError, MemoryError, BackendError, DivergenceError)
+
+
+class Absent(io.TextIOBase):
+    """Standard output that whoever started this process has closed: what is written to it is not lost in silence.
+
+    The null device takes its place, so that no file that is opened later gets its number.
+    """
+
+    def __init__(self, place: io.TextIOBase) -> None:
+        self._place = place
+
+    def write(self, text: str, /) -> int:
+        raise OSError(errno.EBADF, "standard output is closed")
 
 
 class Commands(click.Group):
@@ -55,9 +69,9 @@ class Commands(click.Group):
             ctx.exit(141)
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
+        sys.stdout = sys.stdout or Absent(open(os.devnull, "w"))  # noqa: SIM115
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
         for name in ("stdout", "stderr"):
-            if getattr(sys, name) is None:  # closed by who started this process
-                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
             if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:

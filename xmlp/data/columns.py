@@ -98,6 +98,8 @@ class CategoryColumn:
         Sorted.
     gaps : bool
         Whether texts were missing in the table that was learnt from.
+    strict : bool
+        Whether a missing text is refused.
     """
 
     kind: ClassVar[str] = "category"
@@ -105,11 +107,13 @@ class CategoryColumn:
     name: str
     categories: tuple[str, ...]
     gaps: bool = False
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Check everything: the values may come from a file."""
         _check_name(self.name)
         check(isinstance(self.gaps, bool), f"column {self.name!r}: gaps is {self.gaps!r}")
+        check(isinstance(self.strict, bool), f"column {self.name!r}: strict is {self.strict!r}")
         check(
             0 < len(self.categories) <= MAX_CATEGORIES
             and all(map(is_text, self.categories))
@@ -132,6 +136,8 @@ class CategoryColumn:
         cells = table.cells(self.name)
         places = positions(self.categories, cells.texts)
         gap = is_missing(cells.texts, words=self.gaps) & (places < 0)
+        if gap.any() and self.strict:
+            raise _gap(table, self.name, gap[cells.codes], "category")
         strange = (places < 0) & ~gap
         where = places[cells.codes]
         rows = np.flatnonzero(where >= 0)
@@ -144,13 +150,14 @@ class CategoryColumn:
 
     def to_json(self) -> Fields:
         """Give all parts as what JSON can hold."""
-        return {**_common(self), "categories": list(self.categories)}
+        return {**_common(self), "categories": list(self.categories), "strict": self.strict}
 
     @classmethod
     def from_json(cls, data: Fields) -> "CategoryColumn":
         """Make one from what `to_json` gave, which may have been in a file that is not trusted."""
-        name, gaps, categories = fields(data, "name", "gaps", "categories")
-        return cls(name, sequence(categories), gaps)
+        older = {"strict": False, **data} if isinstance(data, dict) else data  # earlier models of version 2 had none
+        name, gaps, categories, strict = fields(older, "name", "gaps", "categories", "strict")
+        return cls(name, sequence(categories), gaps, strict)
 
 
 @dataclass(frozen=True)
@@ -268,7 +275,7 @@ def learn(decision: Decision, rows: Table, *, strict: bool) -> Column:
     """Make a column of what was decided, with the mean of the training rows."""
     name, gaps = decision.name, decision.gaps > 0
     if decision.kind == "category":
-        return CategoryColumn(name, decision.categories, gaps)
+        return CategoryColumn(name, decision.categories, gaps, strict)
     if decision.kind == "date":
         layout = str(decision.format)
         return DateColumn(name, layout, _mean(_read_dates(rows, name, layout)[0].seconds), decision.parts, gaps, strict)
