@@ -449,3 +449,41 @@ def test_rows_of_the_exact_reader_and_the_fast_ones_meet(engine):
     assert table.columns["a"][40_000] == 'x"y'
     assert table.lines == list(range(2, 80_003))
     assert readers._BLOCK_ROWS < 40_000
+
+
+MIXED = {
+    "all differ": [f"C{i}" for i in range(30_000)],
+    "few twice": [f"C{i}" if i % 100 else "" for i in range(30_000)],
+    "far apart": [f"C{i % 29_990}" for i in range(30_000)],
+    "many twice": [f"C{i % 20_000}" for i in range(30_000)],
+    "few": [f"kind {i % 7}" for i in range(30_000)],
+    "thousands": [f"{i % 5_000}" for i in range(30_000)],
+    "space": [f"C{i}" + " " * (i % 2) for i in range(29_999)] + ["C0 "],
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_different_cells_of_many_rows(name, engine):
+    cells = MIXED[name]
+    data = "a,b\n" + "".join(f"{cell},1\n" for cell in cells)
+    found = read_csv(io.BytesIO(data.encode()), engine=engine).cells("a")
+    stripped = [cell.strip() for cell in cells]
+    position = {text: i for i, text in enumerate(dict.fromkeys(stripped))}
+    assert found.texts == list(position)
+    np.testing.assert_array_equal(found.codes, [position[text] for text in stripped])
+
+
+@pytest.mark.parametrize("odd", ["", "x", "inf", "1_000"])
+def test_numbers_with_cells_that_are_none(odd, engine):
+    data = "a,b\n" + "".join(f"{i / 8 if i % 100 else odd},1\n" for i in range(5_000))
+    table = read_csv(io.BytesIO(data.encode()), engine=engine)
+    expected = np.where(np.arange(5_000) % 100 > 0, np.arange(5_000) / 8, np.nan)
+    assert table.floats("a") is None
+    np.testing.assert_array_equal(table.numbers("a"), expected)
+
+
+def test_texts_that_share_a_place_stay_apart(monkeypatch):
+    monkeypatch.setattr(blocks, "_SLOTS", 4)
+    data = "a,b\n" + "".join(f"kind {i * i % 100},1\n" for i in range(5_000))
+    found = read_csv(io.BytesIO(data.encode()), engine="numpy").cells("a")
+    assert [found.texts[code] for code in found.codes] == [f"kind {i * i % 100}" for i in range(5_000)]

@@ -20,7 +20,9 @@ _POWERS = np.asarray([10.0**k for k in range(_DIGITS + 1)])
 _WIDE = 2 * _DIGITS  # a longer cell is read by itself
 _SHORT = 256  # rows for which Python is as quick as NumPy
 _MAX_WORDS = 8  # cells of up to 64 bytes are told apart by NumPy, longer ones by a dictionary
+_MANY = 10_000  # texts for which a dictionary no longer lies near the processor
 SAMPLE = 1000  # cells that tell whether most of a column differ
+_SLOTS = 20  # bits of a number that few texts share
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with its bits spread: 2**64 divided by the golden ratio
 
 
@@ -76,8 +78,26 @@ def trimmed(cells: Strings) -> Strings:
 def different(cells: Iterable[str]) -> tuple[Strings, Codes]:
     """Each different text in the order of first occurrence, and for each the position of its text."""
     texts = list(cells)
+    if len(texts) > _MANY and (found := _mostly_different(texts)) is not None:
+        return found
     position = {text: i for i, text in enumerate(dict.fromkeys(texts))}
     return list(position), np.fromiter(map(position.__getitem__, texts), np.int64, len(texts))
+
+
+def _mostly_different(texts: Strings) -> tuple[Strings, Codes] | None:
+    """The same where few texts stand twice: sorting their hashes is quicker than a large dictionary."""
+    hashes = np.fromiter(map(hash, texts), np.int64, len(texts))
+    ordered = np.sort(hashes)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(twice):
+        return texts, np.arange(len(texts))
+    rows = np.flatnonzero(twice[np.minimum(np.searchsorted(twice, hashes), len(twice) - 1)] == hashes)
+    if len(rows) > len(texts) / 4:
+        return None
+    origin, first = np.arange(len(texts)), dict[str, int]()
+    origin[rows] = [first.setdefault(texts[row], row) for row in rows.tolist()]
+    new = origin == np.arange(len(texts))
+    return [*itertools.compress(texts, new.tolist())], (np.cumsum(new) - 1)[origin]
 
 
 def renumbered(first: npt.NDArray[np.int64], codes: Codes) -> tuple[npt.NDArray[np.int64], Codes]:
@@ -86,6 +106,16 @@ def renumbered(first: npt.NDArray[np.int64], codes: Codes) -> tuple[npt.NDArray[
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return order, rank[codes]
+
+
+def _origins(keys: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.int64], Codes]:
+    """Where each different key first occurs, and for each key the position of its like; now and then two share one."""
+    place, rows = (keys * _FACTOR) >> np.uint64(64 - _SLOTS), np.arange(len(keys))
+    slots = np.empty(2**_SLOTS, np.int64)
+    slots[place[::-1]] = rows[::-1]  # the first row with a key is the last that is written
+    first = slots[place]
+    new = first == rows
+    return np.flatnonzero(new), (np.cumsum(new) - 1)[first]
 
 
 class Lists:
@@ -179,11 +209,9 @@ class Spans:
             key = words[0].copy()
             for word in words[1:]:
                 key = key * _FACTOR + word
-            _, first, codes = np.unique(key, return_index=True, return_inverse=True)
-            if all((word == word[first][codes]).all() for word in words):  # no two texts share a key
-                order, codes = renumbered(first, codes)
-                first = first[order]
-                return self._texts(start[first], stop[first]), codes
+            origin, codes = _origins(key)
+            if all((word == word[origin][codes]).all() for word in words):  # no two texts share a place
+                return self._texts(start[origin], stop[origin]), codes
         return different(self._texts(start, stop))
 
     def _span(self, column: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

@@ -14,8 +14,6 @@ from xmlp.data.blocks import SAMPLE, Block, Codes, Floats, Lines, Spans, Strings
 from xmlp.data.textfile import check_lines, count_lines, failure
 
 ENGINES = ("polars", "pyarrow", "numpy", "csv")
-_GLANCE = 2**14  # bytes that tell which columns are numbers
-_NUMBER = re.compile(rb"([+-]?[0-9.]+([eE][+-]?[0-9]+)?)?")
 _MAX_WIDTH = 4096  # columns for which the libraries are still quick
 _BLOCK_ROWS = 4096  # rows that are held twice while they become a block
 
@@ -250,14 +248,14 @@ def _quoted_block(piece: bytes, width: int, mark: bytes, max_field: int, line: i
 
 
 class _Polars:
-    """Rows that polars holds. Columns of numbers are held as such; their text is read again if it is needed."""
+    """Rows that polars holds as text."""
 
-    def __init__(self, frame: Any, lines: Lines, piece: bytes, mark: bytes) -> None:
-        self._frame, self.lines, self._piece, self._mark = frame, lines, piece, mark
+    def __init__(self, frame: Any, lines: Lines) -> None:
+        self._frame, self.lines = frame, lines
 
     def strings(self, column: int) -> Strings:
         """All cells."""
-        found: Strings = self._series(column).to_list()
+        found: Strings = self._frame.to_series(column).to_list()
         return trimmed(found)
 
     def numbers(self, column: int, strict: bool) -> Floats | None:
@@ -265,34 +263,26 @@ class _Polars:
         import polars
 
         series = self._frame.to_series(column)
-        values: Floats = series.cast(polars.Float64, strict=False).fill_null(float("nan")).to_numpy(writable=True)
+        values: Floats = series.cast(polars.Float64, strict=False).to_numpy()
         rows = np.flatnonzero(~np.isfinite(values))
-        if len(rows) and series.dtype == polars.String:
-            others = plain_numbers(series[rows].to_list(), strict)
-            if others is None:
-                return None
-            values[rows] = others
-        elif len(rows):  # empty cells, or what is infinite
-            values[rows] = np.nan
-        return None if strict and len(rows) and np.isnan(values[rows]).any() else values
+        if not len(rows):
+            return values
+        others = plain_numbers(series[rows].to_list(), strict)
+        if others is None:
+            return None
+        values = values.copy()
+        values[rows] = others
+        return values
 
     def cells(self, column: int) -> tuple[Strings, Codes]:
         """Different cells."""
         import polars
 
-        series = self._series(column)
+        series = self._frame.to_series(column)
         if len(set(series[:SAMPLE].to_list())) > 0.9 * SAMPLE:
             return series.to_list(), np.arange(len(series))
         texts = series.unique(maintain_order=True)
-        return texts.to_list(), series.cast(polars.Enum(texts)).to_physical().to_numpy().astype(np.int64)
-
-    def _series(self, column: int) -> Any:
-        import polars
-
-        series = self._frame.to_series(column)
-        if series.dtype == polars.String:
-            return series
-        return _read_polars(self._piece, self._frame.width, self._mark, frozenset(), [column]).to_series()
+        return texts.to_list(), series.cast(polars.Enum(texts)).to_physical().to_numpy()
 
 
 def _polars(piece: bytes, width: int, mark: bytes, max_field: int, lines: Lines) -> Block | None:
@@ -301,38 +291,20 @@ def _polars(piece: bytes, width: int, mark: bytes, max_field: int, lines: Lines)
 
     if np.count_nonzero(np.frombuffer(piece, np.uint8) == mark[0]) != len(lines) * (width - 1):
         return None
-    for numeric in (_numeric(piece, mark), frozenset[int]()):
-        try:
-            frame = _read_polars(piece, width, mark, numeric)
-        except polars.exceptions.PolarsError:
-            continue
-        return _Polars(frame, lines, piece, mark) if frame.shape == (len(lines), width) else None
-    return None
-
-
-def _read_polars(
-    piece: bytes, width: int, mark: bytes, numeric: frozenset[int], columns: list[int] | None = None
-) -> Any:
-    import polars
-
     empty = "empty_string_is_null" if int(polars.__version__.split(".")[0]) > 1 else "missing_utf8_is_empty_string"
     options: dict[str, Any] = {empty: empty.startswith("missing")}
-    return polars.read_csv(
-        io.BytesIO(piece),
-        has_header=False,
-        schema={str(i): polars.Float64 if i in numeric else polars.String for i in range(width)},
-        columns=columns,
-        separator=mark.decode(),
-        quote_char=None,
-        **options,
-    )
-
-
-def _numeric(piece: bytes, mark: bytes) -> frozenset[int]:
-    """The columns whose first cells are numbers or empty."""
-    rows = [line.split(mark) for line in piece[:_GLANCE].split(b"\n")[:-1]]
-    columns = zip(*rows, strict=False)
-    return frozenset(i for i, cells in enumerate(columns) if any(cells) and all(map(_NUMBER.fullmatch, cells)))
+    try:
+        frame = polars.read_csv(
+            io.BytesIO(piece),
+            has_header=False,
+            schema={str(i): polars.String for i in range(width)},
+            separator=mark.decode(),
+            quote_char=None,
+            **options,
+        )
+    except polars.exceptions.PolarsError:
+        return None
+    return _Polars(frame, lines) if frame.shape == (len(lines), width) else None
 
 
 class _Arrow:
@@ -349,17 +321,26 @@ class _Arrow:
     def numbers(self, column: int, strict: bool) -> Floats | None:
         """Cells that are plain finite numbers."""
         import pyarrow
+        from pyarrow import compute
 
+        cells = self._table.column(column)
         try:
-            values: Floats = self._table.column(column).cast(pyarrow.float64()).to_numpy()
+            void = compute.equal(cells, "")
+            values: Floats = compute.if_else(void, None, cells).cast(pyarrow.float64()).to_numpy()
         except pyarrow.ArrowInvalid:
             return plain_numbers(self.strings(column), strict)
-        return values if np.isfinite(values).all() else plain_numbers(self.strings(column), strict)
+        if np.isfinite(values).all():
+            return values
+        sound = not strict and np.isfinite(values[~void.to_numpy()]).all()
+        return values if sound else plain_numbers(self.strings(column), strict)
 
     def cells(self, column: int) -> tuple[Strings, Codes]:
         """Each different cell."""
-        encoded = self._table.column(column).combine_chunks().dictionary_encode()
-        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+        cells = self._table.column(column)
+        if len(set(cells[:SAMPLE].to_pylist())) > 0.9 * SAMPLE:
+            return cells.to_pylist(), np.arange(len(cells))
+        encoded = cells.combine_chunks().dictionary_encode()
+        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
 
 
 def _arrow(piece: bytes, width: int, mark: bytes, max_field: int, lines: Lines) -> Block | None:

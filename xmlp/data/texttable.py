@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,25 +107,22 @@ class _Store:
         if name in self._cells:
             kept = self._cells[name]
             return Cells(list(kept.texts), kept.codes.astype(np.int64))
-        column, found, seen = self.position[name], [np.empty(0, dtype=np.int64)], 0
-        position: dict[str, int] = {}
-        for block in self.blocks:
-            texts, local = block.cells(column)
-            stripped, numbers = map(str.strip, texts), itertools.count(seen)
-            known = np.fromiter(map(position.setdefault, stripped, numbers), np.int64, len(texts))
-            found.append(known[local])
-            seen += len(texts)
-        codes = np.concatenate(found)
-        if len(position) < seen:  # a text has the number of its first occurrence, and between these are gaps
-            firsts = np.fromiter(position.values(), np.int64, len(position))
-            rank = np.empty(seen, dtype=np.int64)
-            rank[firsts] = np.arange(len(firsts))
-            codes = rank[codes]
-        cells = Cells(list(position), codes)
-        if _FEW * len(position) <= len(self):
-            small = np.min_scalar_type(len(position))
-            self._cells[name] = Cells(list(position), cells.codes.astype(small))
+        cells = _merged([block.cells(self.position[name]) for block in self.blocks])
+        if _FEW * len(cells.texts) <= len(self):
+            small = np.min_scalar_type(len(cells.texts))
+            self._cells[name] = Cells(list(cells.texts), cells.codes.astype(small))
         return cells
+
+
+def _merged(parts: Sequence[tuple[list[str], npt.NDArray[Any]]]) -> Cells:
+    """The cells of several blocks without the space around them, each different text once."""
+    found, place = different(text.strip() for texts, _ in parts for text in texts)
+    codes, start, seen = np.empty(sum(len(local) for _, local in parts), dtype=np.int64), 0, 0
+    for texts, local in parts:
+        stop, end = start + len(local), seen + len(texts)
+        np.take(place[seen:end], local, out=codes[start:stop], mode="clip")
+        start, seen = stop, end
+    return Cells(found, codes)
 
 
 class _Settled:
