@@ -258,7 +258,8 @@ def test_a_class_that_was_never_seen_is_refused():
 
 @pytest.mark.parametrize("cell", ["", "NA", " - "])
 @pytest.mark.parametrize(
-    ("cells", "what"), [(["red", "blue"], "category"), (["1.5", "2.5"], "number"), (["2024-01-05", "2024-02-06"], "date")]
+    ("cells", "what"),
+    [(["red", "blue"], "category"), (["1.5", "2.5"], "number"), (["2024-01-05", "2024-02-06"], "date")],
 )
 def test_what_was_to_be_refused_in_training_is_refused_later(cells, what, cell):
     strict = TableSchema.learn(column_table(*cells), "y", missing="refuse")
