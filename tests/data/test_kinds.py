@@ -241,3 +241,44 @@ def test_the_target_takes_part_in_deciding_the_decimal_mark(rows):
     survey = Survey.of(table, "price", "regression")
     assert survey.target.high > 900
     assert Survey.of(table, "z", "regression").columns[0].high == survey.target.high
+
+
+def decided(*texts):
+    table = Table("t.csv", {"x": [texts[i % len(texts)] for i in range(60)]}, range(2, 62))
+    return Survey.of(table).columns[0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind", "low"),
+    [
+        (["01.2020", "02.2020", "11.2021"], "date", "2020-01-01"),
+        (["01/2020", "2/2021", "11/2021"], "date", "2020-01-01"),
+        (["01-1999", "12-2021", "11-2021"], "date", "1999-01-01"),
+        (["1.2020", "2.2020", "11.2021"], "number", 1.202),
+        (["10.2020", "12.2000", "11.2021"], "number", 10.202),
+        (["01.2020", "02.2020", "13.2021"], "number", 1.202),
+        (["01.2020", "02.5", "11.2021"], "number", 1.202),
+    ],
+)
+def test_months_with_the_year_behind(texts, kind, low):
+    found = decided(*texts)
+    assert (found.kind, found.low) == (kind, low)
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind", "note"),
+    [
+        (["240131", "231201", "220715"], "number", "240131 is a number; if it is 2024-01-31, write it so"),
+        (["202401", "202312", "199907"], "number", "202401 is a number; if it is 2024-01, write it so"),
+        (["240131", "231201", "220799"], "number", ""),
+        (["202401", "202313", "199907"], "number", ""),
+        (["24013", "231201"], "number", ""),
+        (["2001-02", "2002-03", "2011-12"], "date", "2001-02 is taken for a month; if it is two years"),
+        (["2001-02", "2002-04", "2011-12"], "date", ""),
+    ],
+)
+def test_what_may_be_a_date_is_said(texts, kind, note):
+    found = decided(*texts)
+    assert found.kind == kind
+    assert note in " ".join(found.notes)
+    assert bool(found.notes) == bool(note)

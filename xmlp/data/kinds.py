@@ -188,6 +188,8 @@ def decide_fractions(name: str, values: npt.NDArray[np.float64]) -> Decision | N
     low, high = float(values.min()), float(values.max())
     if low == high or not (values != np.floor(values)).any():
         return None
+    if low >= 1 and high < 13 and ((values % 1 >= 0.19) & (values % 1 < 0.21)).all():
+        return None  # 01.2020 may be a month
     distinct = len(np.unique(values))
     return Decision(name, "number", "all cells are numbers", len(values), 0, distinct, PLAIN, low, high)
 
@@ -242,10 +244,16 @@ def _as_numbers(column: _Column, decimal: str | None) -> Decision | None:
     ):
         return None
     if found.format == PLAIN and reads[~column.void].all():
-        compact = dates.infer(_present(column), column.counts[~column.void], ["yearmonthday"])
+        layouts = ["yearmonthday", *["month-year"] * _are_months(_present(column))]
+        compact = dates.infer(_present(column), column.counts[~column.void], layouts)
         if compact is not None and not np.isnat(compact.moments.wall).any():
             return _dates(column, compact, "all cells are dates")
     return _numbers(column, found, f"{_share(column, reads)} cells are numbers")
+
+
+def _are_months(texts: Sequence[str]) -> bool:
+    """Whether numbers are months such as 01.2020: with two digits before the point, and a zero in front of some."""
+    return all(map(_POINTED.fullmatch, texts)) and any(text[0] == "0" for text in texts)
 
 
 def _share(column: _Column, reads: npt.NDArray[np.bool_]) -> str:
@@ -285,6 +293,7 @@ def _numbers(column: _Column, found: numerals.Numbers, reason: str) -> Decision:
             kind, reason = "constant", f"each cell is {column.cells.texts[0][:40]}"
         elif whole:
             kind, reason, notes = _counts(column, values, reason)
+            notes = [*notes, *_date_notes(column)] if kind == "number" else notes
     if found.other is not None:
         notes.append(_either(column, found))
     return Decision(
@@ -320,6 +329,24 @@ def _code_notes(name: str) -> list[str]:
     return ["its name is that of a code; if its numbers measure nothing, say :category"] if coded else []
 
 
+def _date_notes(column: _Column) -> list[str]:
+    """What is to be said of whole numbers of six digits that may all be days or months."""
+    texts = _present(column)
+    if len(texts) < 2 or not all(map(_SIX.fullmatch, texts)):
+        return []
+    months = [f"{text[:4]}-{text[4:]}" for text in texts]
+    days = [f"20{text[:2]}-{text[2:4]}-{text[4:]}" for text in texts]
+    for layout, written in (("year-month", months), ("year-month-day", days)):
+        if not np.isnat(dates.read(layout, written).wall).any() and (layout != "year-month" or _are_recent(texts)):
+            taken = f"{texts[0]} is a number; if it is {written[0]}, write it so"
+            return [f"{taken}; if it measures nothing, say :category"]
+    return []
+
+
+def _are_recent(texts: Sequence[str]) -> bool:
+    return all(text[:2] in ("19", "20") for text in texts)
+
+
 def _either(column: _Column, found: numerals.Numbers) -> str:
     assert found.other is not None
     text = next(t for t in _present(column) if found.format.read([t])[0] != found.other.read([t])[0])
@@ -351,6 +378,8 @@ def _dates(column: _Column, found: dates.Dates, reason: str) -> Decision:
     if short := next((text for text in _present(column) if _TWO_DIGITS.fullmatch(text)), None):
         year = dates.read(found.layout, [short]).wall[0].astype("datetime64[Y]")
         notes.append(f"{short} is taken for a day of {year}: the year is the last number, 1969 to 2068")
+    if found.layout == "year-month" and odd is None and _are_years(present := _present(column)):
+        notes.append(f"{present[0]} is taken for a month; if it is two years, say :category")
     if found.other is not None and odd is None:
         text = next(t for t in _present(column) if len({str(dates.read(n, [t]).wall[0]) for n in _BOTH}) == 2)
         taken = dates.read(found.layout, [text]).wall[0].astype("datetime64[D]")
@@ -362,6 +391,14 @@ def _dates(column: _Column, found: dates.Dates, reason: str) -> Decision:
     )  # fmt: skip
 
 
+def _are_years(texts: Sequence[str]) -> bool:
+    """Whether months such as 2001-02 may all be two years, of which one follows the other."""
+    return len(texts) > 1 and all(int(text[5:]) == (int(text[2:4]) + 1) % 100 for text in texts)
+
+
+_POINTED = re.compile(r"(?:0[1-9]|1[0-2])\.(?:19|20)[0-9]{2}")
+_MONTHLY = ("year-month", "month-year", "name-year")
+_SIX = re.compile("[0-9]{6}")
 _BOTH = ("day-month-year", "month-day-year")
 _TWO_DIGITS = re.compile(r"\d{1,2}([-./ ])\d{1,2}\1\d{2}(\D.*)?")
 
@@ -377,7 +414,7 @@ def _varying(layout: str, wall: dates.Wall) -> tuple[str, ...]:
     varies = {
         "year": len(np.unique(wall.astype("datetime64[Y]"))) > 1,
         "month": len(np.unique(wall.astype("datetime64[M]").astype(np.int64) % 12)) > 1,
-        "weekday": layout not in ("year-month", "name-year") and len(np.unique(days.astype(np.int64) % 7)) > 1,
+        "weekday": layout not in _MONTHLY and len(np.unique(days.astype(np.int64) % 7)) > 1,
         "hour": bool((wall != days).any()),
     }
     return tuple(part for part, true in varies.items() if true)
