@@ -208,3 +208,43 @@ def test_a_table_that_does_not_fit_its_network_is_refused(shelf, here, damage):
 
     with pytest.raises(CheckpointError):
         model.load("model.safetensors", "numpy")
+
+
+def test_kept_columns_have_any_name(shelf):
+    columns = {**houses(5), "x,y": range(5), 'a "b"': range(5)}
+    path = table(shelf / "names.csv", columns)
+    for keep in (['"x,y","a ""b"""'], ["x,y", "--keep", 'a "b"'], [' "x,y" , "a ""b"""']):
+        kept = read_csv(run("predict", shelf / "price.safetensors", path, "--keep", *keep).stdout)
+        assert [*kept] == ["x,y", 'a "b"', "prediction"]
+    told = run("predict", shelf / "price.safetensors", path, "--keep", '"x,y', code=2).stderr
+    assert told.startswith('error: --keep: a quote (") stays open')
+
+
+def test_files_of_other_encodings_and_separators(here):
+    text = "größe:ort:y\n" + "".join(f"{i}.5:{'Köln' if i % 2 else 'Bonn'}:{i}.25\n" for i in range(50))
+    (here / "a.csv").write_bytes(text.encode("cp1252"))
+    how = ("--separator", ":", "--encoding", "cp1252")
+    told = run("inspect", "a.csv", code=2).stderr
+    assert told.endswith("Save the file as UTF-8, or pass --encoding cp1252.\n")
+    assert "Köln" in run("inspect", "a.csv", "--target", "y", *how).stdout
+    run("train", "a.csv", "--target", "y", "--epochs", 1, "--quiet", *how)
+    predicted = read_csv(run("predict", "model.safetensors", "a.csv", "--keep", "ort", *how).stdout)
+    assert predicted["ort"][:2] == ["Bonn", "Köln"]
+    assert json.loads(run("evaluate", "model.safetensors", "a.csv", "--json", *how).stdout)["rows"] == 50
+    (here / "b.csv").write_bytes(text.replace(":", "\t").encode("cp1252"))
+    for word in ("tab", "\t", "\\t"):
+        assert "2 more" not in run("inspect", "b.csv", "--encoding", "cp1252", "--separator", word).stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "wrong", "right", "words"),
+    [("--separator", "ab", ";", "one character"), ("--encoding", "utf-9", "cp1252", "'utf-9'")],
+)
+def test_what_is_no_separator_or_encoding_is_refused(shelf, option, wrong, right, words):
+    assert words in run("inspect", shelf / "houses.csv", option, wrong, code=2).stderr
+    assert f"{option} is about a CSV file" in run("train", option, right, code=2).stderr
+
+
+def test_a_message_about_separators_names_the_option(here):
+    (here / "a.csv").write_text("a\n1\n2,3\n")
+    assert "by --separator" in run("inspect", "a.csv", code=2).stderr

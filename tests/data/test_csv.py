@@ -291,8 +291,22 @@ def test_what_is_written_reads_back_but_for_the_apostrophe(rows):
     for name, cells in (("left", left), ("right", right)):
         for got, cell in zip(table.columns[name], cells, strict=True):
             assert got in (cell, f"'{cell}")
-            assert csvfile.number(got) is not None or not got.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+            assert csvfile.is_number(got) or not got.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
 
 
 def test_names_have_no_space_around_and_are_made_up_where_there_is_none():
     assert list(read_csv(io.StringIO(", b ,\tc,\n0,1,2,3\n")).columns) == ["Unnamed: 0", "b", "c", "Unnamed: 3"]
+
+
+@pytest.mark.parametrize(
+    "cell", ["-5", "-1e-3", "-inf", "+3", "-1,5", "-1.234,50 €", "-$3", "-5%", "- 5", "-.5", "-3 kg", "-1 234"]
+)
+def test_a_number_with_a_sign_gets_no_apostrophe(cell):
+    assert list(csv.reader(io.StringIO(written({"a": [cell]}), newline="")))[1] == [cell]
+
+
+@pytest.mark.parametrize(
+    "cell", ["-SUM(A1)", '="5"', "=5", "@5", "+A1", "-1;2", "-5\n=1", "--5", "-(5)-2", "=-5", "-5!A1"]
+)
+def test_what_only_begins_like_a_number_gets_an_apostrophe(cell):
+    assert list(csv.reader(io.StringIO(written({"a": [cell]}), newline="")))[1] == ["'" + cell]

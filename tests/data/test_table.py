@@ -525,3 +525,40 @@ def test_cells_that_read_in_two_ways_are_told():
         assert any(said in remark for remark in remarks), remarks
     assert not schema.encode(column_table("1.234,50", "3,25")).remarks
     assert not schema.encode(column_table("900", "12")).remarks
+
+
+@pytest.mark.parametrize(
+    ("learnt", "later", "odd"),
+    [
+        (["5%", "7%"], ["5%", "0.12"], "0.12"),
+        (["5%", "7%"], ["0.12", "5%", "6 %", "7%"], "0.12"),
+        (["0.12", "0.5"], ["0.12", "5%"], "5%"),
+        (["5 kg", "7 kg"], ["8 kg", "9 g"], "9 g"),
+        (["5%", "7%"], ["1.5", "2 €"], "2 €"),
+    ],
+)
+def test_a_mixture_of_units_is_refused_at_prediction(learnt, later, odd):
+    schema = TableSchema.learn(column_table(*learnt), "y")
+    line = 2 + later.index(odd)
+    with pytest.raises(DataError, match=rf"line {line}, column 'x': expected a finite number.* got '{re.escape(odd)}'"):
+        schema.features(column_table(*later))
+
+
+@pytest.mark.parametrize("later", [["5%", "12 %"], ["5", "12"], ["5%", "NA", "12%"]])
+def test_a_column_may_have_the_unit_of_the_training_or_none(later):
+    schema = TableSchema.learn(column_table("5%", "7%"), "y")
+    assert schema.features(column_table(*later))[[0, -1], 0].tolist() == [5, 12]
+
+
+def test_a_word_that_counts_as_a_missing_category_is_said():
+    schema = TableSchema.learn(column_table("red", "blue", "", "red"), "y")
+    found = schema.encode(column_table("red", "unknown", "NA", "None", "pink"))
+    assert found.x.tolist() == [[0, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert found.remarks == [
+        "column 'x': 2 of 5 rows hold a word such as 'unknown', which counts as missing",
+        "column 'x': 1 of 5 rows hold no category of the training, such as 'pink'",
+    ]
+    assert not schema.encode(column_table("red", "NA")).remarks
+    known = TableSchema.learn(column_table("red", "unknown", "", "red"), "y")
+    assert known.encode(column_table("unknown", "NA")).remarks == []
+    assert known.features(column_table("unknown", "NA")).tolist() == [[0, 1, 0], [0, 0, 1]]

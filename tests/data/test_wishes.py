@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xmlp.data.kinds import WISHES
-from xmlp.data.wishes import parse_wishes, wish
+from xmlp.data.wishes import parse_names, parse_wishes, wish
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,28 @@ names = st.text(min_size=1, max_size=8).map(str.strip).filter(bool)
 @given(st.dictionaries(names, st.sampled_from(WISHES), max_size=4))
 def test_what_is_written_reads_back(found):
     assert parse_wishes(",".join(wish(name, kind) for name, kind in found.items())) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a", ["a"]),
+        (" a , b", ["a", "b"]),
+        ('"x,y"', ["x,y"]),
+        ('a,"x, ""y""",b', ["a", 'x, "y"', "b"]),
+        ("a:b", ["a:b"]),
+    ],
+)
+def test_names(text, found):
+    assert parse_names(text) == found
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda name: name == name.strip()), min_size=1))
+def test_any_names_can_be_written(names):
+    text = ",".join(wish(name, "drop").removesuffix(":drop") for name in names)
+    assert parse_names(text) == names
+
+
+def test_a_quote_that_stays_open_in_names_is_refused():
+    with pytest.raises(ValueError, match=r"a quote .* stays open"):
+        parse_names('a,"b')

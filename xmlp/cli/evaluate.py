@@ -17,9 +17,13 @@ _MAX_SHOWN, _MAX_JSON = 30, 1000  # classes in a confusion matrix
 )
 @click.argument("path", metavar="MODEL")
 @click.argument("csv", metavar="[CSV]", required=False)
+@options.separator
+@options.encoding
 @options.backend
 @options.as_json
-def command(path: str, csv: str | None, backend: str, as_json: bool) -> None:
+def command(
+    path: str, csv: str | None, separator: str | None, encoding: str | None, backend: str, as_json: bool
+) -> None:
     """Measure a model on a CSV file that has the target, - for standard input.
 
     For classes: accuracy, and precision, recall and F1 as means over the classes, and the confusion matrix. For
@@ -28,7 +32,7 @@ def command(path: str, csv: str | None, backend: str, as_json: bool) -> None:
     """
     network, schema = model.load(path, backend)
     if csv is not None:
-        table = model.read(csv)
+        table = model.read(csv, separator, encoding)
         table = model.labelled(schema, table)
         x, y = model.encoded(schema, table, network.dtype), schema.targets(table)
     elif network.metadata.get("dataset") == "digits":

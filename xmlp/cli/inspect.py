@@ -51,16 +51,19 @@ missing_option = click.option(
 @task_option
 @columns_option
 @missing_option
+@options.separator
+@options.encoding
 @options.as_json
 def command(
-    csv: str, target: str | None, task: str | None, columns: dict[str, str], missing: str | None, as_json: bool
-) -> None:
+    csv: str, target: str | None, task: str | None, columns: dict[str, str], missing: str | None,
+    separator: str | None, encoding: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Show what a CSV file with a header line is taken for, - for standard input. Nothing is trained.
 
     Of each column: its kind, its range or categories, how many cells have no value, and whether it is left out, with
     the reason; of the target: the task. Where it is wrong, --columns puts it right, here and in training.
     """
-    table = model.read(csv)
+    table = model.read(csv, separator, encoding)
     found = Survey.of(table, target, task, columns=columns, missing=missing or "mean")
     tell(found, quiet=False, as_json=as_json)
     found.check(table)

@@ -145,10 +145,10 @@ def digits(validation: float, seed: int) -> Job:
 
 def table(
     path: str, target: str | None, task: str | None, missing: str, columns: dict[str, str], validation: float,
-    seed: int, dtype: str,
+    seed: int, dtype: str, separator: str | None = None, encoding: str | None = None,
 ) -> Job:  # fmt: skip
     """A CSV file; kinds and categories come from all of its rows, means from the training rows alone."""
-    whole = model.read(path)
+    whole = model.read(path, separator, encoding)
     if target is None:
         names = ", ".join(list(whole.columns)[:20])
         raise click.UsageError(f"--target is missing: which column of {whole.name} is to be predicted? It has: {names}")

@@ -50,14 +50,15 @@ def schema(path: str, network: Network) -> TableSchema:
     return found
 
 
-def read(path: str) -> Table:
+def read(path: str, separator: str | None = None, encoding: str | None = None) -> Table:
     """Read a CSV file, or standard input for "-"."""
     engine = "numpy"  # needs the least memory: beside a training the tenths of a second do not count that polars saves
     if path != "-":
-        return read_csv(path, engine=engine)
+        return read_csv(path, separator=separator, encoding=encoding, engine=engine)
     if not isinstance(sys.stdin, io.TextIOWrapper):
         raise click.UsageError("standard input is closed")
-    return read_csv(sys.stdin.buffer, name="standard input", engine=engine)
+    name = "standard input"
+    return read_csv(sys.stdin.buffer, name=name, separator=separator, encoding=encoding, engine=engine)
 
 
 def labelled(schema: TableSchema, table: Table) -> Table:

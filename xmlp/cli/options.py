@@ -15,7 +15,29 @@ backend = click.option(
     "--backend", default="auto", show_default=True, metavar="NAME",
     help="numpy, cupy, torch, jax, or another; auto is cupy where a CUDA device works, else numpy.",
 )  # fmt: skip
+encoding = click.option(
+    "--encoding", metavar="NAME", help="Of the CSV file, such as cp1252. [default: UTF-8, or UTF-16 where it is marked]"
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Write JSON to stdout instead of text.")
+
+
+def _separator(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    from xmlp.data import dialect  # which would import NumPy before it is needed
+
+    value = {**{name: mark for mark, name in dialect.NAMES.items()}, "\\t": "\t"}.get(value, value)
+    try:
+        dialect.check_separator(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+separator = click.option(
+    "--separator", metavar="MARK", callback=_separator,
+    help="Between the cells of the CSV file: one character, or tab. [default: , ; tab or | as the first rows have it]",
+)  # fmt: skip
 
 
 _DROP = "To leave columns out, say --columns NAME:drop"

@@ -10,6 +10,7 @@ import numpy as np
 
 from xmlp.cli import model, options, paths
 from xmlp.data import Table, TableSchema, write_predictions
+from xmlp.data.wishes import parse_names
 from xmlp.errors import unknown
 from xmlp.host import files
 from xmlp.model.network import Network
@@ -24,20 +25,29 @@ from xmlp.model.network import Network
 @click.argument("path", metavar="MODEL")
 @click.argument("csv", metavar="[CSV]", required=False)
 @click.option("-o", "--output", metavar="FILE", help="Write to this file, whole or not at all, instead of stdout.")
-@click.option("--keep", metavar="NAME,...", multiple=True, help="Columns of the file to write before the predictions.")
+@click.option(
+    "--keep", metavar="NAME,...", multiple=True,
+    help="Columns of the file to write before the predictions. A name with commas stands in double quotes.",
+)  # fmt: skip
+@options.separator
+@options.encoding
 @options.backend
-def command(path: str, csv: str | None, output: str | None, keep: tuple[str, ...], backend: str) -> None:
+def command(
+    path: str, csv: str | None, output: str | None, keep: tuple[str, ...], separator: str | None, encoding: str | None,
+    backend: str,
+) -> None:  # fmt: skip
     """Predict for the rows of a CSV file, or of standard input.
 
     Columns are found by name, in any order; others are ignored, the target may be absent. For classes the result has
     the columns `prediction` and `p_CLASS` with the probabilities, for numbers `prediction` in the target's unit; before
-    them stand those that --keep names, such as an identifier.
+    them stand those that --keep names, such as an identifier. A text that a spreadsheet would run as a formula,
+    one that begins with = + - or @ and is no number, is written with an apostrophe in front.
     """
     network, schema = model.load(path, backend)
     if csv is None and sys.stdin is not None and sys.stdin.isatty():
         raise click.UsageError("give a CSV file, or - to type one")
     target = None if output is None else paths.writable(output, path, csv)
-    table = model.read(csv or "-")
+    table = model.read(csv or "-", separator, encoding)
     x = model.encoded(schema, table, network.dtype)
     columns = _kept(table, keep)
     made = _predicted(network, schema, x)
@@ -56,11 +66,20 @@ def command(path: str, csv: str | None, output: str | None, keep: tuple[str, ...
 
 def _kept(table: Table, keep: tuple[str, ...]) -> dict[str, Any]:
     """The columns that are asked for, by names with commas between them or of which a comma is a part."""
-    names = [name.strip() for given in keep for name in ([given] if given in table.columns else given.split(","))]
+    names = [name for given in keep for name in _names(table, given)]
     for name in names:
         if name not in table.columns:
             raise click.UsageError(f"--keep: {unknown('column', name, list(table.columns)[:50])}")
     return {name: table.columns[name] for name in names}
+
+
+def _names(table: Table, given: str) -> list[str]:
+    if given in table.columns:
+        return [given]
+    try:
+        return parse_names(given)
+    except ValueError as error:
+        raise click.UsageError(f"--keep: {error}") from None
 
 
 def _predicted(network: Network, schema: TableSchema, x: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How training is told: not at all, in lines, as JSON, or as a view that moves on a terminal."""
 
 import math
+import textwrap
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -141,6 +142,15 @@ class Lines(Quiet):
         click.echo(f"epoch {trainer.epoch:{len(str(epochs))}}/{epochs}  " + "  ".join(parts))
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """A line that is too long for a terminal, broken between words and not between a name or number and its unit.
+
+    >>> wrapped("validation: R2 0.01382  MAE 2.084e+05  RMSE 2.552e+05", 40)
+    ['validation: R2 0.01382  MAE 2.084e+05', '  RMSE 2.552e+05']
+    """
+    return textwrap.wrap(text, max(width, 30), subsequent_indent="  ", break_on_hyphens=False)
+
+
 class View(Quiet):
     """A bar with the epochs and the time that is left, and under it the latest numbers with their curves.
 
@@ -165,7 +175,8 @@ class View(Quiet):
         self._live.stop()
 
     def say(self, text: str) -> None:
-        click.echo(text)
+        width = self._live.console.width
+        click.echo("\n".join(wrapped(text, width)) if len(text) > width else text)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         super().on_fit_begin(trainer)

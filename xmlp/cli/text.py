@@ -20,6 +20,8 @@ _OPTIONS = (
     ("The state before this epoch is restored. Lower the learning rate", "Nothing is saved. Lower --lr"),
     ("set clip_norm", "bound the gradient with --clip-norm"),
     ("learn with missing='mean'", "pass --missing mean"),
+    ("read it with the encoding 'cp1252'", "pass --encoding cp1252"),
+    ("name another separator", "say which mark is between cells by --separator"),
     ('dtype="float64"', "--dtype float64"),
     ("validation_split=", "--validation "),
     ("batch_size=", "--batch-size "),

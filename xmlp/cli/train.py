@@ -94,6 +94,8 @@ def _word(value: Any) -> str:
 @inspect.task_option
 @inspect.columns_option
 @inspect.missing_option
+@options.separator
+@options.encoding
 @click.option(
     "--model", "path", metavar="FILE", default="model.safetensors", show_default=True, help="The file to write."
 )
@@ -133,8 +135,9 @@ def _word(value: Any) -> str:
     help="Time between checkpoints.",
 )  # fmt: skip
 def command(
-    csv: str | None, target: str | None, task: str | None, columns: dict[str, str], missing: str | None, path: str,
-    seed: int, backend: str, dtype: str, deterministic: bool, quiet: bool, as_json: bool, force: bool, resume: bool,
+    csv: str | None, target: str | None, task: str | None, columns: dict[str, str], missing: str | None,
+    separator: str | None, encoding: str | None, path: str, seed: int,
+    backend: str, dtype: str, deterministic: bool, quiet: bool, as_json: bool, force: bool, resume: bool,
     folder: str | None, save_every: float, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a network on a CSV file with a header line, - for standard input.
@@ -148,7 +151,8 @@ def command(
     """
     if quiet and as_json:
         raise click.UsageError("--quiet and --json exclude each other")
-    for name, value in (("--target", target), ("--task", task), ("--columns", columns or None), ("--missing", missing)):
+    about = {"--target": target, "--task": task, "--columns": columns or None, "--missing": missing}
+    for name, value in {**about, "--separator": separator, "--encoding": encoding}.items():
         if csv is None and value is not None:
             raise click.UsageError(f"{name} is about a CSV file, and none is given")
     if force and resume:
@@ -164,7 +168,8 @@ def command(
     if csv is None:
         job = jobs.digits(recipe.validation, seed)
     else:
-        job = jobs.table(csv, target, task, missing or "mean", columns, recipe.validation, seed, dtype)
+        how = {"separator": separator, "encoding": encoding}
+        job = jobs.table(csv, target, task, missing or "mean", columns, recipe.validation, seed, dtype, **how)
     if resume and not run.saved and Path(path).exists():
         if not _finished(path, recipe, seed, device.dtype, job):
             raise click.UsageError(f"there is nothing to resume: {run.folder} holds no checkpoint, and {path} exists")

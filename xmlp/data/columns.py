@@ -88,7 +88,8 @@ class NumberColumn:
 class CategoryColumn:
     """Categories: each is a feature that is 0 or 1; missing ones are a category of their own if any was in training.
 
-    A text that is no known category becomes all zeros.
+    A text that is no known category becomes all zeros. Where texts were missing in training, words such as ``unknown``
+    and ``none`` that are no category count as missing, too.
 
     Parameters
     ----------
@@ -143,10 +144,8 @@ class CategoryColumn:
         rows = np.flatnonzero(where >= 0)
         out[rows, where[rows]] = 1
         said = _fill_gaps(self, gap[cells.codes], out)
-        if count := int(cells.counts[strange].sum()):
-            text = reprlib.repr(cells.texts[int(strange.argmax())])
-            said.append(f"column {self.name!r}: {_rows(count, table)} hold no category of the training, such as {text}")
-        return said
+        said += _texts_said(self, cells, gap & ~is_missing(cells.texts), "a word such as {}, which counts as missing")
+        return said + _texts_said(self, cells, strange, "no category of the training, such as {}")
 
     def to_json(self) -> Fields:
         """Give all parts as what JSON can hold."""
@@ -358,6 +357,14 @@ def _fill_gaps(column: Column, gap: npt.NDArray[np.bool_], out: npt.NDArray[Any]
     filled = "no category" if isinstance(column, CategoryColumn) else "the mean"
     said = f"column {column.name!r}: {_rows(count, gap)} have no value, as none had in training; {filled} is taken"
     return [said] if count else []
+
+
+def _texts_said(column: CategoryColumn, cells: Cells, which: npt.NDArray[np.bool_], words: str) -> list[str]:
+    """What is to be said of the rows that hold some texts, of which words name the first."""
+    if not which.any():
+        return []
+    held = words.format(reprlib.repr(cells.texts[int(which.argmax())]))
+    return [f"column {column.name!r}: {_rows(int(cells.counts[which].sum()), cells.codes)} hold {held}"]
 
 
 def _fill_part(part: str, wall: dates.Wall, known: npt.NDArray[np.bool_], out: npt.NDArray[Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Protocol, TextIO
 
 from xmlp.data.blocks import Block, number
 from xmlp.data.dialect import Dialect, check_separator, find_separator, named_separator
+from xmlp.data.numerals import is_number
 from xmlp.data.readers import ENGINES, ExactReader, exact_blocks, regular_block
 from xmlp.data.textfile import Pieces, count_lines, failure
 from xmlp.data.texttable import Cells, Table
@@ -179,8 +180,9 @@ def write_predictions(stream: Writable, columns: Mapping[str, Collection[Any]]) 
     r"""Write columns as CSV, in such a way that no spreadsheet runs a cell as a formula.
 
     Numbers are written so that they read back as the same number. A text that begins with ``= + - @``, a
-    tab, a carriage return or a line feed, and is not a number, gets an apostrophe in front, with which
-    spreadsheets take it for text. (Who reads the file and wants the exact text back removes it.)
+    tab, a carriage return or a line feed, and is not a number (``-5``, ``-1.234,50 €``), gets an apostrophe
+    in front, with which spreadsheets take it for text. (Who reads the file and wants the exact text back
+    removes it.)
 
     Parameters
     ----------
@@ -211,7 +213,8 @@ def write_predictions(stream: Writable, columns: Mapping[str, Collection[Any]]) 
 
 def _safe(cell: object) -> str:
     text = str(cell)
-    if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and number(text) is None:
+    formula = text.startswith(("=", "@", "\t", "\r", "\n")) or (text.startswith(("+", "-")) and not is_number(text))
+    if formula:
         text = f"'{text}"
     # csv.writer is not used because, before Python 3.13, it leaves a carriage return without quotes.
     return '"' + text.replace('"', '""') + '"' if not text or text[0] == " " or set(text) & set(',"\r\n') else text

@@ -164,6 +164,16 @@ def unquoted(text: str) -> str:
     return text if found is None else next(part for part in found.groups() if part is not None).strip()
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number, as computers or people write them.
+
+    >>> [is_number(text) for text in ("-1.5e3", "-inf", "-1.234,50 €", "-5%", "-2+3", "-SUM(A1)", "-")]
+    [True, True, True, True, False, False, False]
+    """
+    parts = _split(text)
+    return plain([text]) is not None or (parts is not None and bool(_fitting(parts.shape)))
+
+
 @lru_cache(4096)
 def _fitting(shape: str) -> tuple[_Marks, ...]:
     """All marks with which digits of this shape are a number."""
@@ -350,7 +360,8 @@ def read(form: NumberFormat, texts: Sequence[str]) -> Float64:
     """Read the texts of a column whose format is known; NaN where one does not read.
 
     A column that is not written so but all plainly, or all in one other unmistakable way with the same unit, is
-    read in that one: a file may have gone through another program.
+    read in that one: a file may have gone through another program. Among numbers in percent all must be,
+    or none.
 
     >>> read(NumberFormat(",", "."), ["1.234,5", "2"]).tolist(), read(NumberFormat(",", "."), ["1234.5"]).tolist()
     ([1234.5, 2.0], [1234.5])
@@ -359,6 +370,10 @@ def read(form: NumberFormat, texts: Sequence[str]) -> Float64:
     if form == PLAIN and simple is not None:
         return simple
     values = form.read(texts)
+    if form.unit in ("%", "‰"):
+        bare = ~np.isnan(NumberFormat(form.decimal, form.group).read(texts))
+        if not (bare | np.isnan(values)).all():
+            values[bare] = np.nan  # 0.12 beside 5% may mean 12%
     if not np.isnan(values).any():
         return values
     if simple is not None:

@@ -47,6 +47,19 @@ def parse_wishes(text: str) -> dict[str, str]:
     return found
 
 
+def parse_names(text: str) -> list[str]:
+    r"""Read names of columns, separated by commas; one with commas or quotes stands in ``"``, as in `parse_wishes`.
+
+    >>> parse_names('id, "x,y","a ""b"" c"')
+    ['id', 'x,y', 'a "b" c']
+    """
+    return [_unquoted(part.strip()) for part in _parts(text)]
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if len(name) > 1 and name[0] == name[-1] == '"' else name
+
+
 def _parts(text: str) -> Iterator[str]:
     """Split at the commas that stand outside of quotes."""
     part, quoted = "", False
@@ -66,9 +79,7 @@ def _parts(text: str) -> Iterator[str]:
 
 def _pair(part: str) -> tuple[str, str]:
     name, colon, kind = part.strip().rpartition(":")
-    name, kind = name.strip(), kind.strip()
-    if len(name) > 1 and name[0] == name[-1] == '"':
-        name = name[1:-1].replace('""', '"')
+    name, kind = _unquoted(name.strip()), kind.strip()
     if not colon or not name:
         raise ValueError(f"expected NAME:KIND, as in age:number,id:drop, got {part.strip()!r}.")
     kind = next((known for known, aliases in _ALIASES.items() if kind.lower() in aliases), kind.lower())
