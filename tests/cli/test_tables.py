@@ -242,7 +242,8 @@ def test_files_of_other_encodings_and_separators(here):
 )
 def test_what_is_no_separator_or_encoding_is_refused(shelf, option, wrong, right, words):
     assert words in run("inspect", shelf / "houses.csv", option, wrong, code=2).stderr
-    assert f"{option} is about a CSV file" in run("train", option, right, code=2).stderr
+    for without in (("train",), ("evaluate", "digits.safetensors")):
+        assert f"{option} is about a CSV file" in run(*without, option, right, code=2).stderr
 
 
 def test_a_message_about_separators_names_the_option(here):

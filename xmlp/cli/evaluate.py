@@ -30,6 +30,7 @@ def command(
     numbers: R2, mean absolute error and root mean squared error in the target's unit. Without CSV, a model of the
     embedded digits is measured on their test part.
     """
+    options.refuse_without_file(csv, {"--separator": separator, "--encoding": encoding})
     network, schema = model.load(path, backend)
     if csv is not None:
         table = model.read(csv, separator, encoding)

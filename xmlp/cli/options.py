@@ -40,6 +40,13 @@ separator = click.option(
 )  # fmt: skip
 
 
+def refuse_without_file(csv: str | None, settings: dict[str, Any]) -> None:
+    """Refuse settings about a CSV file where there is none."""
+    for name, value in settings.items():
+        if csv is None and value is not None:
+            raise click.UsageError(f"{name} is about a CSV file, and none is given")
+
+
 _DROP = "To leave columns out, say --columns NAME:drop"
 _KIND = "To say what a column is, say --columns NAME:category (or number, date, drop)"
 _ELSEWHERE = {  # how other programs call it

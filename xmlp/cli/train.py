@@ -152,9 +152,7 @@ def command(
     if quiet and as_json:
         raise click.UsageError("--quiet and --json exclude each other")
     about = {"--target": target, "--task": task, "--columns": columns or None, "--missing": missing}
-    for name, value in {**about, "--separator": separator, "--encoding": encoding}.items():
-        if csv is None and value is not None:
-            raise click.UsageError(f"{name} is about a CSV file, and none is given")
+    options.refuse_without_file(csv, {**about, "--separator": separator, "--encoding": encoding})
     if force and resume:
         raise click.UsageError("--force and --resume exclude each other")
     exists = paths.writable(path, csv).exists()

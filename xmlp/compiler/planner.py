@@ -8,14 +8,14 @@ the place of the old one where nobody reads that any more.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from xmlp.compiler.rows import Block, Layout, Validity, at, factor
 from xmlp.compiler.tensor import PlanError, TensorNode, matrix
-from xmlp.graph.node import OPS
+from xmlp.graph.node import OPS, walk
 
 ITEM = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}
 VIEWS = ("reshape", "slice")
@@ -250,7 +250,7 @@ def plan(outputs: Sequence[tuple[str, TensorNode]], rows: int | None = None, val
 class _Planner:
     def __init__(self, outputs: Sequence[tuple[str, TensorNode]]):
         self.outputs = outputs
-        self.order = list(_walk([node for _, node in outputs]))
+        self.order = list(walk(*(node for _, node in outputs)))
         self.free = self._free_nodes()
         self.space: dict[TensorNode, tuple[int, int]] = {}
         self.stage: dict[TensorNode, int] = {}
@@ -617,18 +617,3 @@ def phases(kernel: Kernel) -> Mapping[TensorNode, int]:
         needed = [found[a] + (a.op in REDUCTIONS) for a in arguments(node) if a in found]
         found[node] = max(needed, default=0)
     return found
-
-
-def _walk(roots: Sequence[TensorNode]) -> Iterable[TensorNode]:
-    seen: set[TensorNode] = set()
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, entered = stack.pop()
-        if node in seen:
-            continue
-        if entered:
-            seen.add(node)
-            yield node
-        else:
-            stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args))

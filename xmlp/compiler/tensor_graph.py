@@ -11,7 +11,7 @@ y = v1
 (2, 3)
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 from xmlp.compiler.planner import Plan, plan
 from xmlp.compiler.rows import Extent, Validity
 from xmlp.compiler.tensor import Tensor, TensorNode, Tracer, TracingBackend
-from xmlp.graph.node import OPS
+from xmlp.graph.node import OPS, walk
 from xmlp.graph.operations import OPERATORS
 from xmlp.graph.text import number
 from xmlp.types import Array
@@ -47,7 +47,7 @@ class TensorGraph:
     @cached_property
     def nodes(self) -> tuple[TensorNode, ...]:
         """Every node, arguments before what uses them."""
-        return tuple(_walk([node for _, node in self.outputs]))
+        return tuple(walk(*(node for _, node in self.outputs)))
 
     @property
     def inputs(self) -> dict[str, TensorNode]:
@@ -82,15 +82,15 @@ class TensorGraph:
     def source(self) -> str:
         """The graph as text: its inputs, then a line for each operation."""
         names: dict[TensorNode, str] = {}
-        lines = [f"{name}: {node.dtype} {node.shape}" for name, node in self.inputs.items()]
+        lines: list[str] = []
         for node in self.nodes:
-            if not node.args and node.op != "full" and node.op != "index":
+            if node.op in ("const", "input", "scalar"):
                 names[node] = number(node.attr) if node.op == "const" else node.attr
                 continue
-            text = _text(node, [names[a] for a in node.args])
-            names[node] = f"v{sum(name.startswith('v') and name[1:].isdigit() for name in names.values())}"
-            lines.append(f"{names[node]} = {text}")
-        return "\n".join([*lines, *(f"{name} = {names[node]}" for name, node in self.outputs)])
+            names[node] = f"v{len(lines)}"
+            lines.append(f"{names[node]} = {_text(node, [names[a] for a in node.args])}")
+        read = [f"{name}: {node.dtype} {node.shape}" for name, node in self.inputs.items()]
+        return "\n".join([*read, *lines, *(f"{name} = {names[node]}" for name, node in self.outputs)])
 
 
 def trace(
@@ -118,27 +118,14 @@ def trace(
     return TensorGraph(wanted, int(extents[0]), tracer.validity) if extents else TensorGraph(wanted)
 
 
-def _walk(roots: Sequence[TensorNode]) -> Iterator[TensorNode]:
-    seen: set[TensorNode] = set()
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        node, entered = stack.pop()
-        if node in seen:
-            continue
-        if entered:
-            seen.add(node)
-            yield node
-        else:
-            stack.append((node, True))
-            stack.extend((a, False) for a in reversed(node.args))
-
-
 def _value(
     node: TensorNode, args: list[Any], xp: Any, arrays: Mapping[str, Array], scalars: Mapping[str, Any], device: Any
 ) -> Any:
     """One node from the values of its arguments."""
-    if node.op in ("input", "scalar", "const"):
-        return {"input": arrays, "scalar": scalars}.get(node.op, {node.attr: node.attr})[node.attr]
+    if node.op == "const":
+        return node.attr
+    if node.op in ("input", "scalar"):
+        return (arrays if node.op == "input" else scalars)[node.attr]
     if node.op in _STRUCTURE:
         return _STRUCTURE[node.op](xp, node, *args)
     if node.op == "index":

@@ -12,7 +12,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from xmlp.host.once import Lock
@@ -121,7 +121,18 @@ def scalar(name: str, dtype: str = FLOAT) -> Node:
     return _intern("scalar", (), name, dtype)
 
 
-def walk(*roots: Node) -> Iterator[Node]:
+class Linked(Protocol):
+    """A node of any graph."""
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The nodes that it is made of."""
+
+
+Kind = TypeVar("Kind", bound=Linked)
+
+
+def walk(*roots: Kind) -> Iterator[Kind]:
     """Every node below `roots`, arguments before what uses them, each once."""
     seen: set[int] = set()
     stack = [(root, False) for root in reversed(roots)]
