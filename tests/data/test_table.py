@@ -562,3 +562,22 @@ def test_a_word_that_counts_as_a_missing_category_is_said():
     known = TableSchema.learn(column_table("red", "unknown", "", "red"), "y")
     assert known.encode(column_table("unknown", "NA")).remarks == []
     assert known.features(column_table("unknown", "NA")).tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes", "labelled"),
+    [
+        (("(3)", "0000-00-00", "1"), ("(3)", "1"), [0, 2]),
+        (("3 %", "unknown", "1 %"), ("1 %", "3 %"), [0, 2]),
+        (("3", "none", "1", "3"), ("1", "3"), [0, 2, 3]),
+        (("red", "none", "blue"), ("blue", "none", "red"), [0, 1, 2]),
+        (("red", "", "blue"), ("blue", "red"), [0, 2]),
+    ],
+)
+def test_what_has_no_class_in_training_is_not_labelled_either(cells, classes, labelled):
+    """Words such as `none` say that there is no number, however the numbers are written; among words they are words."""
+    table = column_table(*map(str, range(len(cells))), target=list(cells))
+    schema = TableSchema.learn(table, "y", "classification")
+    assert schema.classes == classes
+    assert schema.labelled(table).tolist() == labelled
+    assert len(schema.targets(table.take(schema.labelled(table)))) == len(labelled)

@@ -1,9 +1,10 @@
 """What is decided about a table before anything is learnt from it: kinds of columns, the task, what is left out."""
 
 import difflib
+import itertools
 import reprlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -220,15 +221,19 @@ def _target(
             raise table.error("no row has a target", column=name)
         notes = tuple(note for note in found.notes if ":decimal-" in note)  # others are about features
         return replace(found, kind="number", notes=notes), task, reason, (), gap[cells.codes]
-    classes, gap, notes = _classes(table, name, cells, numeric)
+    classes, gap, notes = _classes(table, name, cells)
     decision = replace(found, kind="category", format=None, odd=None, notes=notes, distinct=len(classes))
     return replace(decision, gaps=int(gap.sum())), task, reason, classes, gap
 
 
-def _classes(
-    table: Table, name: str, cells: Cells, numeric: bool
-) -> tuple[tuple[str, ...], npt.NDArray[np.bool_], tuple[str, ...]]:
-    gap = is_missing(cells.texts, words=numeric)
+def are_numbers(names: Iterable[str]) -> bool:
+    """Whether classes are numbers, among which a word such as `unknown` says that there is none."""
+    return all(map(numerals.is_number, names))
+
+
+def _classes(table: Table, name: str, cells: Cells) -> tuple[tuple[str, ...], npt.NDArray[np.bool_], tuple[str, ...]]:
+    void = is_missing(cells.texts, words=True)
+    gap = is_missing(cells.texts, words=are_numbers(itertools.compress(cells.texts, ~void)))
     names = [text for text, missing in zip(cells.texts, gap, strict=True) if not missing]
     if not names:
         raise table.error("no row has a target", column=name)

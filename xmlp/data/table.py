@@ -24,10 +24,10 @@ from xmlp.data.columns import (
     read_numbers,
     sequence,
 )
-from xmlp.data.csvfile import Table, number
+from xmlp.data.csvfile import Table
 from xmlp.data.missing import is_missing
 from xmlp.data.numerals import PLAIN, NumberFormat
-from xmlp.data.survey import MAX_CLASSES, TASKS, Survey, absent
+from xmlp.data.survey import MAX_CLASSES, TASKS, Survey, absent, are_numbers
 from xmlp.errors import unknown
 
 _VERSION = 2  # of the JSON; the first had none
@@ -227,7 +227,7 @@ class TableSchema:
         if self.target not in table.columns:
             raise absent(table, [self.target], "the target")
         cells = table.cells(self.target)
-        gap = is_missing(cells.texts, words=all(number(name) is not None for name in self.classes))
+        gap = is_missing(cells.texts, words=are_numbers(self.classes))
         known = np.asarray([text in self.classes for text in cells.texts], dtype=bool)
         return np.flatnonzero(~(gap & ~known)[cells.codes])
 
