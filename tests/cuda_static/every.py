@@ -117,6 +117,9 @@ class Lowering:
     def __init__(self, dtype):
         self.dtype, self.lower = dtype, lower
 
+    def reason_against_plans(self):
+        return None
+
     def serves_any_rows(self):
         return False
 

@@ -13,7 +13,7 @@ from xmlp.compiler.rows import Extent
 from xmlp.compiler.tensor_graph import TensorGraph
 from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.runtime.programs import Plans, Programs
-from xmlp.training.step import Batch, Numbers, Runner, State, Step, Sums, full
+from xmlp.training.step import Batch, Numbers, Runner, State, Step, Sums, full, share
 from xmlp.types import Array
 
 _DATA = ("x", "y", "weights")
@@ -179,7 +179,7 @@ class PlannedRunner(Runner):
         for name, value in plan.sizes(rows).items():
             columns[name][:] = value
         if "share" in columns:
-            columns["share"][:] = 1.0 / rows
+            columns["share"][:] = share(rows)
         for name, values in self._scalar_columns(np.asarray(rates), np.arange(first + 1.0, first + steps + 1.0)):
             if name in columns:
                 columns[name][:] = values

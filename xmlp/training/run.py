@@ -178,7 +178,8 @@ class Run:
         chain, dtype = self.step.objective.chain, self.model.backend.dtype
         x, rows = np.zeros((batch_size, chain.in_features), dtype), np.zeros(batch_size, np.int32)
         sums = Sums(*(np.zeros((), dtype),) * 4)
-        return trace(self.step, self.state(sums), Batch(x, self.no_targets(batch_size), None, rows)).plan
+        batch = Batch(x, self.no_targets(batch_size), None, rows)
+        return self.model.backend.lower(trace(self.step, self.state(sums), batch).plan)
 
     def no_targets(self, rows: int) -> Array:
         """Zeros for targets: labels if the loss takes them, else reals."""

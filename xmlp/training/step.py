@@ -64,9 +64,14 @@ class Batch(NamedTuple):
 class Numbers(NamedTuple):
     """What changes from step to step and the host knows."""
 
-    share: float  # 1 / rows of the batch: the sum's gradient times it is the mean's
+    share: float  # of the batch: the sum's gradient times it is the mean's
     scalars: list[dict[str, float]]  # the optimizer's, for each segment
     keys: Keys  # of the random bits
+
+
+def share(rows: int) -> float:
+    """What a row counts in a mean."""
+    return 1.0 / rows
 
 
 Exchange = Callable[[Array, Array, Any], tuple[Array, Array, Any]]
@@ -128,7 +133,7 @@ class Step:
 
     def numbers(self, rows: int, lr: float, made: int, seed: int) -> Numbers:
         """Those of the step after `made` others."""
-        return Numbers(1.0 / rows, self.scalars(lr, made + 1), self.objective.chain.keys(seed, made))
+        return Numbers(share(rows), self.scalars(lr, made + 1), self.objective.chain.keys(seed, made))
 
     def __call__(self, state: State, batch: Batch, numbers: Numbers) -> State:
         objective, xp = self.objective, self.backend.xp
