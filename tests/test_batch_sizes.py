@@ -97,6 +97,23 @@ def test_shared_calls_have_the_bits_that_they_have_alone(each_size_alone):
     assert all(a.tobytes() == b.tobytes() for a, b in zip(mine, alone, strict=True))
 
 
+@pytest.mark.parametrize("sizes", [(3000, 300), (20000, 1000, 7), (5000, 2000, 5000)])
+def test_small_batches_after_the_large_ones_that_the_plan_was_made_for(sizes, each_size_alone):
+    """Whose calls threads share: the tables of the small ones are not cut as those of the large ones."""
+    x, y = RNG.normal(size=(max(sizes), FEATURES)), RNG.integers(0, CLASSES, max(sizes))
+
+    def fitted():
+        network = xmlp.Network([Dense(32, "relu"), Dense(1)], FEATURES, seed=3)
+        trainer = xmlp.Trainer(network, loss="squared_error", optimizer="adam")
+        for n in sizes:
+            trainer.step(x[:n], y[:n, None])
+        return network.arrays()["theta"]
+
+    together = fitted()
+    each_size_alone()
+    np.testing.assert_array_equal(together, fitted())
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_plan_that_is_printed_is_that_of_its_size(name):
     network = xmlp.Network(NETWORKS[name], FEATURES)

@@ -234,7 +234,8 @@ class Program:
         """Write the calls down for a number of threads."""
         functions = {"replay": _replay_code(), "work": ""}  # two functions, one text
         self._bases = {name: address(array) for name, array in self.arrays.items()}
-        made = [self._call(*calls, lanes, functions) for calls in zip(self.plan.calls, self._calls, strict=True)]
+        shared = 1 if self._resizable else lanes  # no number of rows up to `together` makes a call worth sharing
+        made = [self._call(*calls, shared, functions) for calls in zip(self.plan.calls, self._calls, strict=True)]
         addresses = self._compiler.addresses(functions)
         self._replay, self._work, self._lanes = _RUN(addresses["replay"]), addresses["work"], lanes
         self._write([word for _, parts in made for table, _ in parts for word in table])
