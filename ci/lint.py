@@ -20,8 +20,8 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).resolve().parent.parent / "xmlp"
 MATHEMATICS = (
     "activations.py", "layers.py", "losses.py", "optimizers.py", "schedules.py", "backends/context.py",
-    "network/layout.py", "network/chain.py", "network/objective.py", "network/predictor.py", "model/network.py",
-    "model/mlp.py", "training/step.py", "graph", "compiler",
+    "network/layout.py", "network/chain.py", "network/objective.py", "network/functions.py",
+    "network/predictor.py", "model/network.py", "training/step.py", "graph", "compiler",
 )  # fmt: skip
 
 LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_strict", "numba", "scipy", "sklearn", "tensorflow"}

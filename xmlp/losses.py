@@ -6,6 +6,7 @@ up exactly.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,7 @@ from array_api_compat import array_namespace, device
 from xmlp.backends.context import Context, plain
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
+from xmlp.host.once import once
 from xmlp.host.scalars import Normalized, normalize
 from xmlp.host.settings import flag, number
 from xmlp.types import Array
@@ -351,7 +353,7 @@ class BinaryCrossEntropy(_Standard):
     def prepare(self, targets: Array, outputs: int) -> Array:
         y = reals(targets, outputs)
         if not self.soft_targets:
-            _refuse(y, lambda xp, v: (v < 0) | (v > 1), "must lie in [0, 1]", self.name)
+            _refuse(array_namespace(y), y, lambda v: (v < 0) | (v > 1), "must lie in [0, 1]", self.name)
         return y
 
 
@@ -410,9 +412,9 @@ class SoftmaxCrossEntropy(Loss):
             return _labels(xp, targets, outputs)
         y = reals(targets, outputs)
         if not self.soft_targets:
-            _refuse(y, lambda xp, v: (v < 0) | (v > 1), "must lie in [0, 1]", self.name)
+            _refuse(xp, y, lambda v: (v < 0) | (v > 1), "must lie in [0, 1]", self.name)
             sums = xp.sum(y, axis=1)
-            _refuse(sums, lambda xp, v: xp.abs(v - 1.0) > 1e-3, "must sum to 1 over the classes", self.name)
+            _refuse(xp, sums, lambda v: xp.abs(v - 1.0) > 1e-3, "must sum to 1 over the classes", self.name)
         return y
 
     def _check_predictions(self, xp: Any, predictions: Array) -> None:
@@ -449,25 +451,24 @@ def reals(targets: Array, outputs: int) -> Array:
         raise ValueError(f"targets must have the shape {expected}, got {tuple(targets.shape)}.{hint}")
     if not xp.isdtype(targets.dtype, "real floating"):
         targets = xp.astype(targets, xp.float64 if hasattr(xp, "float64") else xp.float32)
-    _refuse(targets, lambda xp, v: ~xp.isfinite(v), "must be finite", "targets")
+    _refuse(xp, targets, lambda v: ~xp.isfinite(v), "must be finite", "targets")
     return targets
 
 
 def _labels(xp: Any, targets: Array, outputs: int) -> Array:
     if xp.isdtype(targets.dtype, "real floating"):
-        _refuse(targets, lambda xp, v: ~xp.isfinite(v) | (v != xp.round(v)), "must be whole numbers", "class labels")
+        _refuse(xp, targets, lambda v: ~xp.isfinite(v) | (v != xp.round(v)), "must be whole numbers", "class labels")
     if xp.isdtype(targets.dtype, "bool"):
         targets = xp.astype(targets, xp.int32)
-    _refuse(targets, lambda xp, v: (v < 0) | (v >= outputs), f"must lie in 0..{outputs - 1}", "class labels")
+    _refuse(xp, targets, lambda v: (v < 0) | (v >= outputs), f"must lie in 0..{outputs - 1}", "class labels")
     return xp.astype(targets, xp.int32) if xp.isdtype(targets.dtype, "real floating") else targets
 
 
-def _refuse(values: Array, wrong: Any, rule: str, what: str) -> None:
+def _refuse(xp: Any, values: Array, wrong: Callable[[Array], Array], rule: str, what: str) -> None:
     """Raise for the first element that is wrong, naming its place."""
-    xp = array_namespace(values)
-    bad = wrong(xp, values)
-    count = int(xp.sum(xp.astype(bad, xp.int32)))
-    if count:
+    bad = wrong(values)
+    if xp.any(bad):
+        count = int(xp.sum(xp.astype(bad, xp.int32)))
         first = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int32)))
         columns = values.shape[1] if values.ndim == 2 else 1
         place = f"row {first // columns}" + (f", output {first % columns}" if values.ndim == 2 else "")
@@ -486,12 +487,17 @@ LOSSES: dict[str, type[Loss]] = {
 }
 
 
+@once
+def _with_defaults(kind: type[Loss]) -> Loss:
+    return kind()
+
+
 def get(loss: Any) -> Loss:
     """The loss of that name; a loss is itself; a formula of (prediction, target) becomes one; `fn` and `deriv` too."""
     if isinstance(loss, str):
         if loss not in LOSSES:
             raise ValueError(unknown("loss", loss, LOSSES))
-        return LOSSES[loss]()
+        return _with_defaults(LOSSES[loss])
     if isinstance(loss, Loss):
         if hasattr(loss, "__dataclass_fields__"):  # of the user's own, whose __post_init__ may not call the base's
             normalize(loss)

@@ -10,6 +10,7 @@ from xmlp import activations, layers, losses, optimizers
 from xmlp.compiler.cuda import Launch, lower
 from xmlp.graph import Formula
 from xmlp.graph.node import FLOAT, walk
+from xmlp.network import functions
 from xmlp.network.predictor import Predictor
 from xmlp.training.planned import trace
 from xmlp.training.step import Batch, Sums
@@ -95,9 +96,7 @@ def plans(dtype):
     add("bytes", xmlp.Network(scaled, 7, dtype=dtype))
     wide = mlp([40, 300, 600], "relu", normalization="layer", dtype=dtype)
     add("many blocks", wide, batch=600, clip_norm=1.0, l2=0.1, weighted=True)
-    for name, plan in predictions(dtype).items():
-        found[name] = plan
-    return found
+    return found | predictions(dtype) | evaluations(dtype)
 
 
 def predictions(dtype):
@@ -106,8 +105,19 @@ def predictions(dtype):
     for link in (None, "sigmoid", "softmax"):
         network = xmlp.mlp([7, 6, 3], "gelu", normalization="batch", dtype=dtype)
         predictor = Predictor(network.chain.on(Lowering(dtype))).planned_pass(link, False, 1.0)
-        batch = (np.zeros((20, 7), dtype),)
-        found[f"prediction {link}"] = predictor._plan(batch, network.theta, network.stats)
+        x = np.zeros((20, 7), dtype)
+        found[f"prediction {link}"] = predictor._plan((x,), {"theta": network.theta, "stats": network.stats, "x": x})
+    return found
+
+
+def evaluations(dtype):
+    """Lowered plans of the value of a loss and of its gradient."""
+    network, found = xmlp.mlp([7, 6, 3], "gelu", normalization="batch", dtype=dtype), {}
+    evaluated = functions.Functions(network.chain.on(Lowering(dtype)))
+    data = {"x": np.zeros((20, 7), dtype), "y": np.zeros((20, 3), dtype), "weights": np.ones(20, dtype)}
+    for function in (functions.value, functions.value_and_grad, functions.sums):
+        planned = evaluated.planned(function, losses.Huber(), {})
+        found[function.__name__] = planned._plan((data["x"],), {"theta": network.theta, "stats": network.stats, **data})
     return found
 
 

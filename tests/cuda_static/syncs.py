@@ -17,6 +17,8 @@ WITHIN = {
     "network/chain.py": {"pass_forward", "pass_backward", "pass_statistics"},
     "network/objective.py": {"parts", "evaluate", "backward", "penalized"},
     "network/predictor.py": {"_forward", "_block"},
+    "network/functions.py": {"_call", "planned", "value", "value_and_grad", "sums"},
+    "network/planned.py": {"__call__"},
     "backends/context.py": None,
     "training/step.py": {"__call__", "taken", "alone", "_updated", "_counted", "run"},
     "training/planned.py": {"run", "_program"},
@@ -32,6 +34,8 @@ WAYS_OUT = {
 }  # fmt: skip
 # what these read lies on the host: shapes, scalars of a step, dictionaries, the limits of the pace
 HARMLESS = {
+    "float": {"size"},
+    "get": {"'key'", "'weight'"},
     "list": {"enumerate(self.body", "enumerate(self.layers)", "state.slots"},
     "tolist": {"scalars.tolist()"},
     "all": {"(a.flags.c_contiguous"},

@@ -126,13 +126,19 @@ def owner(array: Any) -> str | None:
 
     Looks only at libraries that have been imported: an array of any other cannot exist.
     """
+    if (known := _OWNERS.get(type(array))) is not None:
+        return known
     for name, (_, imported, _) in _LIBRARIES.items():
         if imported in sys.modules and name in _TYPES:
             module, attribute = _TYPES[name]
             kind = getattr(sys.modules.get(module), attribute, None)
             if kind is not None and isinstance(array, kind):
+                _OWNERS[type(array)] = name
                 return name
     return None
+
+
+_OWNERS: dict[type, str] = {}  # of types that have come by
 
 
 _TYPES = {

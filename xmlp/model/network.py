@@ -17,11 +17,12 @@ from xmlp.host import files, memory, seeds
 from xmlp.host.scalars import plain
 from xmlp.host.settings import number
 from xmlp.layers import COARSE, Layer, Standardize, chain_of
+from xmlp.losses import Loss
 from xmlp.network import configs, decisions, saved
 from xmlp.network.chain import Chain
+from xmlp.network.functions import Functions, Rows
 from xmlp.network.inputs import Inputs, count, fitting_loss
 from xmlp.network.layout import Gradients, Layout
-from xmlp.network.objective import Objective
 from xmlp.network.predictor import Predictor
 from xmlp.types import Array
 
@@ -110,6 +111,7 @@ class Network:
         self._temperature = 1.0
         self._thresholds: list[float] | None = None
         self.predictor = Predictor(self.chain)
+        self.evaluations = Functions(self.chain)
         self.inputs = Inputs(backend, self.in_features, getattr(self.layers[0], "offset", ()))
         self.in_training = threading.Lock()  # held by the trainer that is in a fit
 
@@ -174,6 +176,11 @@ class Network:
         if tuple(value.shape) != tuple(old.shape):
             raise ValueError(f"{what} has the shape {tuple(old.shape)}, got {tuple(value.shape)}")
         return self.backend.assign(old, value)
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        """theta and stats by name."""
+        return {"theta": self._theta, "stats": self._stats}
 
     @property
     def temperature(self) -> float:
@@ -437,27 +444,24 @@ class Network:
         loss, grads
             `grads` is nested as `parameters`; `grads.flat` is the vector.
         """
-        objective, theta, batch = self._problem(x, y, loss, sample_weight, theta)
-        total, weight, grads, _ = objective.evaluate(theta, self._stats, *batch)
-        value, flat = objective.loss.reduced(self.backend.xp, total, weight, grads.flat)
+        loss, rows, theta = self._problem(x, y, loss, sample_weight, theta)
+        value, flat = self.evaluations.value_and_grad(loss, self.vectors, rows, theta)
         return value, Gradients(self.layout.views(self.backend.xp, flat), flat)
 
     def loss_value(self, x: Any, y: Any, loss: Any, *, sample_weight: Any = None, theta: Any = None) -> Array:
         """The loss of a batch, a 0-d array: one forward pass; the arguments are those of `value_and_grad`."""
-        objective, theta, batch = self._problem(x, y, loss, sample_weight, theta)
-        total, weight = objective.sums(theta, self._stats, *batch)
-        return objective.loss.reduced(self.backend.xp, total, weight, total)[0]
+        loss, rows, theta = self._problem(x, y, loss, sample_weight, theta)
+        return self.evaluations.value(loss, self.vectors, rows, theta)
 
-    def _problem(
-        self, x: Any, y: Any, loss: Any, sample_weight: Any, theta: Any
-    ) -> tuple[Objective, Array, tuple[Array, Array, Array | None]]:
-        """The checked arguments of a loss: objective, parameters, and (x, targets, weights)."""
-        objective = Objective(self.chain, loss_functions.get(loss))
-        x, targets, weights = self.inputs.batch(x, y, sample_weight, objective.loss, self.out_features)
-        values = self._theta if theta is None else self.inputs.vector(theta, "theta")
-        if tuple(values.shape) != (self.layout.size,):
-            raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(values.shape)}")
-        return objective, values, (self.inputs.floats(x), targets, self.inputs.placed(weights, objective.loss))
+    def _problem(self, x: Any, y: Any, loss: Any, sample_weight: Any, theta: Any) -> tuple[Loss, Rows, Array | None]:
+        """The checked arguments of a loss."""
+        loss = loss_functions.get(loss)
+        x, targets, weights = self.inputs.batch(x, y, sample_weight, loss, self.out_features)
+        if theta is not None:
+            theta = self.inputs.vector(theta, "theta")
+            if tuple(theta.shape) != (self.layout.size,):
+                raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(theta.shape)}")
+        return loss, Rows(x, targets, self.inputs.placed(weights, loss)), theta
 
     def adapt(self, x: Any) -> "Network":
         """Set the mean and scale of the Standardize layers at the head of the network from data.

@@ -65,6 +65,12 @@ class Chain:
         return self.widths[-1]
 
     @property
+    def built_in(self) -> bool:
+        """Whether no layer is of somebody's own."""
+        inner = [layer for outer in self.layers for layer in (outer, *getattr(outer, "layers", ()))]
+        return all(type(layer).__module__.startswith("xmlp.") for layer in inner)
+
+    @property
     def random(self) -> bool:
         """Whether training draws random bits: dropout and the like."""
         return bool(self._sites)

@@ -7,6 +7,7 @@ optimizer state beside it.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
@@ -85,9 +86,14 @@ class Layout:
     def views(self, xp: Any, vector: Array) -> list[dict[str, Array]]:
         """Per layer, the named arrays in `vector`: views where the library has views."""
         found: list[dict[str, Array]] = [{} for _ in range(self.layers)]
-        for layer, name, spec, start, stop in sorted(self.slots, key=lambda s: (s.layer,)):
-            found[layer][name] = xp.reshape(vector[start:stop], spec.shape)
+        for layer, name, spec, start, stop in self._by_layer:
+            part = vector[start:stop]
+            found[layer][name] = part if len(spec.shape) == 1 else xp.reshape(part, spec.shape)
         return found
+
+    @cached_property
+    def _by_layer(self) -> list[Slot]:
+        return sorted(self.slots, key=lambda slot: slot.layer)
 
     def pack(self, xp: Any, arrays: Sequence[dict[str, Array]], like: Array) -> Array:
         """The flat vector of named arrays; `like` is a vector of this layout."""

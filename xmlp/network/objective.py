@@ -67,10 +67,11 @@ class Objective:
 
     def sums(
         self, theta: Array, stats: Array, x: Array, y: Array, weights: Array | None
-    ) -> tuple[Array, Array | float]:
-        """(sum of the weighted losses, sum of the weights) in inference mode: one forward pass."""
+    ) -> tuple[Array, Array | float, Array]:
+        """(sum of the weighted losses, sum of the weights, outputs) in inference mode: one forward pass."""
         outputs, _ = self.chain.pass_forward(theta, stats, x, raw=self.raw)
-        return self.parts(outputs, y, weights)[:2]
+        total, weight, _ = self.parts(outputs, y, weights)
+        return total, weight, outputs
 
     def evaluate(
         self, theta: Array, stats: Array, x: Array, y: Array, weights: Array | None, *, training: bool = False,

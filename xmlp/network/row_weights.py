@@ -76,9 +76,10 @@ def without_gaps(y: Any, what: str, outputs: int, elementwise: bool) -> tuple[Ho
     """
     masked = isinstance(y, np.ma.MaskedArray)
     host = host_array(np.ma.getdata(y) if masked else y, what, gaps=True)
-    missing: Any = np.array(np.ma.getmaskarray(y)) if masked else np.zeros(host.shape, bool)
-    if host.dtype.kind == "f" and (host.ndim == 2 or outputs == 1):  # NaN is no class label
-        missing = missing | np.isnan(host)
+    of_reals = host.dtype.kind == "f" and (host.ndim == 2 or outputs == 1)  # NaN is no class label
+    missing: Any = np.isnan(host) if of_reals else np.zeros(host.shape, bool)
+    if masked:
+        missing = missing | np.ma.getmaskarray(y)
     if not missing.any():
         return host, None
     if missing.all():

@@ -234,8 +234,7 @@ class Program:
         """Write the calls down for a number of threads."""
         functions = {"replay": _replay_code(), "work": ""}  # two functions, one text
         self._bases = {name: address(array) for name, array in self.arrays.items()}
-        shared = 1 if self._resizable else lanes  # no number of rows up to `together` makes a call worth sharing
-        made = [self._call(*calls, shared, functions) for calls in zip(self.plan.calls, self._calls, strict=True)]
+        made = [self._call(*calls, lanes, functions) for calls in zip(self.plan.calls, self._calls, strict=True)]
         addresses = self._compiler.addresses(functions)
         self._replay, self._work, self._lanes = _RUN(addresses["replay"]), addresses["work"], lanes
         self._write([word for _, parts in made for table, _ in parts for word in table])
@@ -391,7 +390,8 @@ class Program:
         """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
         library = blas()
         threads = library and library.threads
-        lanes = threads.number if threads is not None else 1
+        # no number of rows up to `together` makes a call worth sharing
+        lanes = 1 if threads is None or self._resizable else threads.number
         lanes = lanes if lanes <= team.MOST else 1
         if self._lanes != lanes:
             self._prepare(lanes)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xmlp.metrics import Metric, of_classes
+from xmlp.network.functions import Functions, Rows
 from xmlp.network.objective import Objective
 from xmlp.training.run import Model
 from xmlp.training.step import Batch
@@ -15,7 +16,7 @@ from xmlp.training.step import Batch
 class Predicting(Model, Protocol):
     """A model that predicts."""
 
-    def compute(self, x: Any, *, link: str | None = None, raw: bool = False) -> Any: ...
+    evaluations: Functions
 
 
 @np.errstate(all="ignore")  # what overflows shows in the values
@@ -26,20 +27,18 @@ def measure(
     """The values by name, without penalties; the network's link is the one that the loss asks for."""
     backend, loss, raw = network.backend, objective.loss, objective.raw
     total, weight, outputs = 0.0, 0.0, []
-    count = data.x.shape[0]
+    whole, count = Rows(data.x, data.y, data.weights), data.x.shape[0]
     for start in range(0, count, batch_size):
         rows = slice(start, min(start + batch_size, count))
-        y = network.compute(data.x[rows, :], raw=raw)
-        w = None if data.weights is None else data.weights[rows, ...]
-        t = data.y[rows] if data.y.ndim == 1 else data.y[rows, :]
-        part, part_weight, _ = objective.parts(y, t, w)
-        total, weight = total + part, weight + part_weight
-        outputs.append(y)
+        part = whole.part(rows) if batch_size < count else whole
+        sums = network.evaluations.sums(objective.loss, network.vectors, part)
+        total, weight = total + sums.total, weight + sums.weight
+        outputs.append(sums.outputs)
     result = {}
     if with_loss:
-        sums = [float(backend.to_host(s)) if not isinstance(s, float) else s for s in (total, weight)]
-        mean = sums[0] / sums[1] if sums[1] else math.nan
-        result["loss"] = mean if loss.reduction == "mean" else sums[0]
+        numbers = [float(backend.to_host(s)) if not isinstance(s, float) else s for s in (total, weight)]
+        mean = numbers[0] / numbers[1] if numbers[1] else math.nan
+        result["loss"] = mean if loss.reduction == "mean" else numbers[0]
     if metrics:
         joined = backend.to_host(outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs))
         w = None if data.weights is None else backend.to_host(data.weights)
