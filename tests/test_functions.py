@@ -94,6 +94,7 @@ def test_arrays_of_any_layout_that_are_not_written_to(rows):
     for array in (x, y):
         array.flags.writeable = False
     agree(network.value_and_grad(x, y, "huber"), expected, 0)
+    assert np.array_equal(network.compute(x), network.compute(X[:rows]))  # on the device already
     agree(network.value_and_grad(x.astype("float32").astype("float64")[::-1], y[::-1], "huber"), expected, 1e-6)
 
 
@@ -145,7 +146,7 @@ def test_what_should_be_planned_and_is_not_is_said_once(monkeypatch):
         "xmlp.network.planned.tensor_graph.trace", lambda *a: (_ for _ in ()).throw(ValueError("broken."))
     )
     network = network_of("tanh")
-    with pytest.warns(UserWarning, match="the Huber loss runs without a plan, which is slower: broken"):
+    with pytest.warns(UserWarning, match="the loss runs without a plan, which is slower: broken"):
         network.value_and_grad(X[:20], REALS[:20], "huber")
     with pytest.warns(UserWarning, match="prediction runs without a plan, which is slower: broken"):
         network.predict(X[:20])

@@ -94,7 +94,7 @@ class Functions:
         kept = self._kept.find(key)
         if kept is None:
             of_loss = partial(function, Objective(self._chain, loss))
-            told = f"the {loss.name}" if self._chain.built_in and type(loss) in LOSSES.values() else ""
+            told = "the loss" if self._chain.built_in and type(loss) in LOSSES.values() else ""
             kept = self._kept.add(key, PlannedFunction(of_loss, self._backend, outputs, told=told))
         return kept
 

@@ -96,7 +96,7 @@ class PlannedFunction:
 
     def _bound(self, plan: Plan, arrays: dict[str, Array], copied: frozenset[str], kind: Any, rows: int) -> "_Call":
         backend, of_rows = self._backend, {name for name, shape in self._outputs.items() if None in shape}
-        arrays = {name: backend.copy(a) if name in copied else _whole(backend, a) for name, a in arrays.items()}
+        arrays = {name: _copied(backend, a) if name in copied else _whole(backend, a) for name, a in arrays.items()}
         for name, shape in self._outputs.items():
             arrays[name] = backend.empty(tuple(rows if n is None else n for n in shape))
             whole = name in of_rows and not any(n in copied for n in arrays if n not in (*self._fixed, *self._outputs))
@@ -134,7 +134,14 @@ class PlannedFunction:
 
 def _whole(backend: Backend, array: Array) -> Array:
     """The array, or where it is not contiguous a copy."""
-    return array if array.flags.c_contiguous else backend.copy(array)
+    return array if array.flags.c_contiguous else _copied(backend, array)
+
+
+def _copied(backend: Backend, array: Array) -> Array:
+    """A copy whose rows lie one after another, however those of the array do."""
+    copy = backend.xp.empty(array.shape, dtype=array.dtype, device=backend.device)
+    copy[...] = array
+    return copy
 
 
 class _Call:
@@ -198,4 +205,6 @@ class _Call:
             if rows > old.shape[0]:
                 width = old.nbytes // max(old.shape[0], 1)
                 most = max(rows, _COPIED // max(width, 1))
-                self.program.bind(name, self._backend.xp.empty((most, *old.shape[1:]), dtype=old.dtype))
+                self.program.bind(
+                    name, self._backend.xp.empty((most, *old.shape[1:]), dtype=old.dtype, device=self._backend.device)
+                )
