@@ -10,6 +10,7 @@ import pytest
 import xmlp
 from xmlp import losses
 from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Standardize
+from xmlp.network.functions import Functions
 
 FEATURES, OUTPUTS = 7, 3
 RNG = np.random.default_rng(0)
@@ -34,8 +35,7 @@ TARGETS = [("squared_error", REALS), ("huber", REALS), ("softmax_cross_entropy",
 
 def network_of(layers, dtype="float64", planned=True):
     network = xmlp.Network(LAYERS[layers], FEATURES, dtype=dtype, seed=1)
-    if not planned:
-        network.evaluations._planned = False
+    network.evaluations = Functions(network.chain, planned)
     return network
 
 

@@ -38,9 +38,9 @@ class Sums(NamedTuple):
 class Functions:
     """Functions of one chain of layers, in inference mode: planned where the backend runs plans, else plain."""
 
-    def __init__(self, chain: Chain):
+    def __init__(self, chain: Chain, planned: bool = True):
         self._chain, self._backend = chain, chain.backend
-        self._planned = chain.backend.reason_against_plans() is None
+        self._planned = planned and chain.backend.reason_against_plans() is None
         self._kept: Recent[tuple[Any, Loss, int], PlannedFunction] = Recent(_KEPT)
 
     def value(self, loss: Loss, own: Mapping[str, Array], rows: Rows, theta: Array | None = None) -> Array:
