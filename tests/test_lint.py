@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-spec = importlib.util.spec_from_file_location("lint", ROOT / "ci" / "lint.py")
+spec = importlib.util.spec_from_file_location("lint", ROOT / "ci" / "checks" / "lint.py")
 lint = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(lint)
 

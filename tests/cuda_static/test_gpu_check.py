@@ -15,7 +15,7 @@ import pytest
 import xmlp
 
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("gpu_report", ROOT / "ci" / "gpu_report.py")
+spec = importlib.util.spec_from_file_location("gpu_report", ROOT / "ci" / "make" / "gpu_report.py")
 report = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(report)
 

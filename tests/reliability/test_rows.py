@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from reliability import concurrency, determinism, files, fuzzing, malicious, mutants, resources, runs, samples, supply
-from reliability.__main__ import main, measured
-from reliability.rows import ROWS
 
 import xmlp
 import xmlp.host.files
+from reliability import concurrency, determinism, files, fuzzing, malicious, mutants, resources, runs, samples, supply
+from reliability.__main__ import main, measured
+from reliability.rows import ROWS
 from xmlp.data import csvfile
 from xmlp.errors import DataError
 

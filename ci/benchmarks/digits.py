@@ -1,6 +1,6 @@
 """The recipe of `xmlp train` on the embedded digits: test accuracy over seeds, and the time beside scikit-learn's.
 
-    python ci/digits.py [--seeds 5]
+    python ci/benchmarks/digits.py [--seeds 5]
 
 The recipe was chosen on rows held out of the training part. Here the test part is read once a seed, after training.
 """

@@ -392,7 +392,7 @@ for _ in range(count):
 def races(size: int, folder: Path) -> str:
     path = folder / "model"
     small(0.0).save(path)
-    place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "ci"), str(Path(xmlp.__file__).parent.parent)])}
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(Path(xmlp.__file__).parent.parent)])}
     reads, seen = 0, set()
     with contextlib.ExitStack() as stack:
         writers = []

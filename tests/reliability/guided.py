@@ -123,7 +123,7 @@ def guided(seconds: int, folder: Path) -> str:
     found = importlib.util.find_spec("atheris") is not None
     loop = "atheris_loop" if found else "own_loop"
     code = f"import sys, pathlib, reliability.guided as g; g.{loop}(float(sys.argv[1]), pathlib.Path(sys.argv[2]))"
-    path = os.pathsep.join([str(ROOT / "ci"), str(Path(xmlp.__file__).parent.parent), *sys.path])
+    path = os.pathsep.join([str(ROOT / "tests"), str(Path(xmlp.__file__).parent.parent), *sys.path])
     done = python(code, seconds, folder, env={**os.environ, "PYTHONPATH": path}, timeout=seconds + 300)
     if found:
         counts = dict(

@@ -1,6 +1,6 @@
 """Write the report of `ci/gpu_check`: what was tested on a CUDA device, what was counted, what it took.
 
-    python ci/gpu_report.py TESTS.xml FOLDER
+    python ci/make/gpu_report.py TESTS.xml FOLDER
 
 The jobs train a softmax classifier with Adam in float32 on random bytes, the same work in every library; the fastest of
 five epochs counts. The report is Markdown and, under the same name, JSON.

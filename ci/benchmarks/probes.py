@@ -1,6 +1,6 @@
-"""What `ci/bench.py` measures of xmlp alone, in a process of its own; prints one line of JSON.
+"""What `ci/benchmarks/bench.py` measures of xmlp alone, in a process of its own; prints one line of JSON.
 
-    python ci/probes.py stages | copy | scaling | import
+    python ci/benchmarks/probes.py stages | copy | scaling | import
 
 stages   a step from the state after 15 epochs against one from that after 2, alternated, for every optimizer
 copy     bytes a second of fused passes against those of a plain copy of arrays of the same size

@@ -6,7 +6,7 @@ from xmlp.activations import ACTIVATIONS
 from xmlp.graph import Formula
 from xmlp.verify import CHECKS, plot_activations, verify
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 EQUATIONS = """# The equations, and where each is executed
 

@@ -1,7 +1,7 @@
 """One training job on one engine, in a process of its own; prints one line of JSON.
 
-    python ci/peers.py ENGINE --sizes 784,128,10 --batch 64 [--epochs 3] [--activation relu] [--data fashion-mnist]
-                              [--seed 0] [--until ACCURACY] [--predict]
+    python ci/benchmarks/peers.py ENGINE --sizes 784,128,10 --batch 64 [--epochs 3]
+                              [--activation relu] [--data fashion-mnist] [--seed 0] [--until ACCURACY] [--predict]
 
 Every engine does the same work in float32: He weights, softmax cross-entropy, Adam(1e-3), minibatches reshuffled each
 epoch, the last partial batch dropped. The first epoch is not counted in `epoch_s`, the fastest of the others.

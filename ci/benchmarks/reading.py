@@ -1,6 +1,6 @@
 """How long tables take to be read, against pandas, and how much memory they need.
 
-    python ci/reading.py [--rows 300000] [--rounds 7] [--engines polars,pyarrow,numpy,csv] [--cells]
+    python ci/benchmarks/reading.py [--rows 300000] [--rounds 7] [--engines polars,pyarrow,numpy,csv] [--cells]
 
 The file is mixed, 22 columns and about 170 bytes a row: an identifier, numbers with six decimals, whole numbers,
 categories, dates, and gaps in three columns. Each round reads it once with pandas and once with each engine, in a fresh

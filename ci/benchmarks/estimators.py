@@ -1,9 +1,12 @@
 """xmlp's estimators beside scikit-learn's: how good with defaults, and how long for the same work.
 
-    python ci/estimators.py accuracy [DATA ...] [--seeds 0 1 2 3 4]   mean test score with each library's defaults
-    python ci/estimators.py weights                              what the scale of weights and streams of rows do
-    python ci/estimators.py time [DATA ...] [--repeats 5] [--batch 32] [--dtype float64]
-                                                                 seconds of one fit, same network, batches and epochs
+    python ci/benchmarks/estimators.py accuracy [DATA ...] [--seeds 0 1 2 3 4]
+    python ci/benchmarks/estimators.py weights
+    python ci/benchmarks/estimators.py time [DATA ...] [--repeats 5] [--batch 32] [--dtype float64]
+
+accuracy  mean test score with each library's defaults
+weights   what the scale of weights and streams of rows do
+time      seconds of one fit, same network, batches and epochs
 
 Data: digits (official split), fashion-mnist (10,000 training rows), breast-cancer, wine, diabetes. Pictures are scaled
 to [0, 1], tables standardised by their training rows, split anew for each seed. Times are interleaved, medians, after

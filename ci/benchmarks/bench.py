@@ -1,6 +1,6 @@
 """xmlp beside its peers, in one run: ratios of medians, interleaved, with disturbed rounds left out.
 
-    python ci/bench.py [--rounds 5] [--only digits,small,predict] [--require jax,torch] [--write docs/performance.md]
+    ci/bench [--rounds 5] [--only digits,small,predict] [--require jax,torch] [--write docs/performance.md]
 
 Each engine trains in a process of its own, one after another, round after round; of each process counts the fastest
 epoch, of the rounds the median. Before and after each round two threads hand a token to and fro: rounds in which that
@@ -151,7 +151,7 @@ def accuracies(engines, seeds=5):
 
 
 def probe(name):
-    """A table of what `ci/probes.py` measures of xmlp alone."""
+    """A table of what `ci/benchmarks/probes.py` measures of xmlp alone."""
     clean = {k: v for k, v in os.environ.items() if k not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
     command = [sys.executable, str(ROOT / "probes.py"), name]
     done = subprocess.run(command, capture_output=True, text=True, env=clean, check=True)

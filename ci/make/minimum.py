@@ -6,7 +6,8 @@ from pathlib import Path
 
 
 def main() -> None:
-    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    path = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     optional = (requirement for name in ("fast", "sklearn", "plot", "table") for requirement in extras[name])
     for requirement in [*project["dependencies"], *optional]:

@@ -252,7 +252,7 @@ def malicious_files(size: int, folder: Path) -> str:
     with open(place / "sparse", "wb") as file:
         file.truncate(files.MAX_FILE)
     (place / "good").write_bytes(packed(but()))
-    path = os.pathsep.join([str(ROOT / "ci"), str(Path(xmlp.__file__).parent.parent)])
+    path = os.pathsep.join([str(ROOT / "tests"), str(Path(xmlp.__file__).parent.parent)])
     code = "import sys, pathlib; from reliability.malicious import audit; audit(pathlib.Path(sys.argv[1]))"
     done = python(code, place, cwd=folder, timeout=200, env={**os.environ, "PYTHONPATH": path})
     found = json.loads(done.stdout.splitlines()[-1])

@@ -1,6 +1,6 @@
 """Rules that the mathematics must keep, and two that the whole package must keep, checked on the syntax tree.
 
-    python ci/lint.py [FILE ...]
+    python ci/checks/lint.py [FILE ...]
 
 Layers, losses, optimizers, activations, the network and the step speak the Array API standard and nothing else; at
 the boundary (`network/inputs.py`, `backends/`) NumPy may be met. Each rule has a name; `# lint: allow RULE - reason`
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGE = Path(__file__).resolve().parent.parent / "xmlp"
+PACKAGE = Path(__file__).resolve().parents[2] / "xmlp"
 MATHEMATICS = (
     "activations.py", "layers.py", "losses.py", "optimizers.py", "schedules.py", "backends/context.py",
     "network/layout.py", "network/chain.py", "network/objective.py", "network/functions.py",

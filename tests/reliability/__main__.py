@@ -20,8 +20,8 @@ from reliability.rows import ROWS
 PACKAGES = ("xmlp", "numpy", "safetensors", "llvmlite", "click")
 HEAD = """# Reliability: what is promised, and what was seen
 
-Made by `ci/nightly --write docs/reliability.md`. Every row is a function in `ci/reliability`; tests run each of them at
-a smaller size. The last run was on:
+Made by `ci/nightly --write docs/reliability.md`. Every row is a function in `tests/reliability`; tests run each of
+them at a smaller size. The last run was on:
 
 """
 

@@ -1,6 +1,6 @@
 """How good `xmlp train` is with its defaults on a table of numbers and many categories, some of them rare.
 
-    python ci/categories.py [--seeds 0 1 2] [--rows 60000]
+    python ci/benchmarks/categories.py [--seeds 0 1 2] [--rows 60000]
 
 Each seed makes a table of its own: 24 numbers and 6 columns with 105 categories in all. The target is smooth in
 combinations of the numbers, and each category shifts it a little. A fifth of the rows is the test part, a fifth of the
