@@ -1,14 +1,37 @@
-"""The examples of the pages in docs/ that are written as a dialogue with Python."""
+"""The pages in docs/ that are made from the code, and the examples of those written as a dialogue with Python."""
 
 import doctest
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 from conftest import MANDATORY, missing, require
 
-PAGES = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs"
+spec = importlib.util.spec_from_file_location("docs", ROOT / "ci" / "make" / "docs.py")
+docs = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(docs)
 OPTIONAL = ("jax", "torch")
+
+
+@pytest.mark.parametrize("page", docs.MADE)
+def test_a_page_that_is_made_is_fresh(page):
+    """Else: python ci/make/docs.py."""
+    assert (PAGES / page).read_text(encoding="utf-8") == docs.MADE[page]()
+
+
+@pytest.mark.parametrize("page", docs.REPLAYED)
+def test_the_answers_of_a_page_are_fresh(page):
+    """Else: python ci/make/docs.py."""
+    text = (PAGES / page).read_text(encoding="utf-8")
+    assert text == docs.replayed(text)
+
+
+def test_answers_that_are_not_fresh_are_seen():
+    page = "```python\n>>> a = 1\n>>> for i in range(2):\n...     print(i + a)\n{}```\n"
+    assert docs.replayed(page.format("0\n")) == docs.replayed(page.format("")) == page.format("1\n2\n")
 
 
 def sections(page):

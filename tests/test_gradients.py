@@ -8,13 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Mode, require
-from reference import ACTIVATION_DB, LAYER_DB, LOSS_DB, OPTIMIZER_DB, forward, gradients, parts, reduced
+from reference import (
+    ACTIVATION_DB,
+    LAYER_DB,
+    LOSS_DB,
+    OPTIMIZER_DB,
+    forward,
+    forward_in_torch,
+    gradients,
+    reduced,
+)
 from tolerances import check, relative, report  # noqa: F401  (a fixture)
 
 import xmlp
 from xmlp import activations, losses
 from xmlp.activations import ACTIVATIONS
-from xmlp.layers import LAYERS, Activation, BatchNorm, Dense, Dropout, LayerNorm, Residual, Standardize
+from xmlp.layers import LAYERS, BatchNorm, Dense, LayerNorm, Residual
 from xmlp.losses import LOSSES
 from xmlp.optimizers import OPTIMIZERS
 
@@ -141,84 +150,39 @@ def torch() -> Any:
     return torch
 
 
-def torch_activation(name: str, z: Any) -> Any:
-    import torch
-    import torch.nn.functional as F
-
-    special = {
-        "identity": lambda z: z,
-        "gelu": lambda z: F.gelu(z, approximate="tanh"),
-        "softplus": lambda z: F.softplus(z, threshold=1000.0),
-        "softmax": lambda z: F.softmax(z, dim=-1),
-        "hard_sigmoid": lambda z: F.relu6(z + 3) / 6,  # F.hardsigmoid has 1/6 in float32
-        "hard_tanh": F.hardtanh,
-        "sigmoid": torch.sigmoid,
-        "tanh": torch.tanh,
-    }
-    return (special.get(name) or getattr(F, name))(z)
-
-
-def torch_forward(layers: Any, params: Any, stats: Any, x: Any, training: bool) -> Any:
-    import torch.nn.functional as F
-
-    for layer, p, s in zip(layers, params, stats, strict=True):
-        match layer:
-            case Dense():
-                x = torch_activation(layer.activation.name, F.linear(x, p["W"].T, p.get("b")))
-            case Activation():
-                x = torch_activation(layer.function.name, x)
-            case LayerNorm():
-                x = F.layer_norm(x, x.shape[-1:], p["gamma"], p["beta"], layer.eps)
-            case BatchNorm():
-                x = F.batch_norm(x, s["mean"], s["var"], p["gamma"], p["beta"], training, 1 - layer.momentum, layer.eps)
-            case Standardize():
-                x = (x - s["mean"]) / s["scale"]
-            case Residual():
-                count = len(layer.layers)
-                x = x + torch_forward(layer.layers, parts(p, count), parts(s, count), x, training)
-            case Dropout():
-                assert not training or layer.rate == 0
-            case _:
-                raise NotImplementedError(layer)
-    return x
-
-
 def in_torch(nested: Any, gradient: bool = False) -> list[dict[str, Any]]:
     import torch
 
     return [{k: torch.tensor(np.array(a), requires_grad=gradient) for k, a in named.items()} for named in nested]
 
 
-@pytest.mark.parametrize("layers", [name for name in LAYER_DB if name not in ("Dropout", "Residual")])  # masks differ
+MASKED = ("Dropout", "Residual")  # by masks of our own
+IN_TORCH = [name for name in LAYER_DB if name not in MASKED and LAYER_DB[name.partition(" ")[0]].torch]
+
+
+@pytest.mark.parametrize("layers", IN_TORCH)
 def test_gradient_is_that_of_torch(torch: Any, layers: str, rng: np.random.Generator) -> None:
     import torch.nn.functional as F
 
-    judges = {
-        "squared_error": lambda p, y: F.mse_loss(p, y, reduction="sum") / N,
-        "absolute_error": lambda p, y: F.l1_loss(p, y, reduction="sum") / N,
-        "huber": lambda p, y: F.huber_loss(p, y, reduction="sum") / N,
-        "binary_cross_entropy": lambda p, y: F.binary_cross_entropy_with_logits(p, y, reduction="sum") / N,
-        "softmax_cross_entropy": F.cross_entropy,
-    }
-    assert set(judges) == set(LOSSES)
+    judges = {name: record.torch for name, record in LOSS_DB.items() if record.torch}
     training = LAYER_DB[layers].training
-    for activation in ACTIVATION_DB:
+    for activation in [name for name, record in ACTIVATION_DB.items() if record.torch]:
         network, x = network_of(layers, activation), rng.normal(size=(N, FEATURES))
         params, xt = in_torch(network.parameters, gradient=True), torch.tensor(x, requires_grad=True)
         for loss, judge in judges.items():
             given, _ = LOSS_DB[loss].targets(rng, N, OUTPUTS)
             outputs, caches = network.forward(x, training=training)
             dx, grads = network.backward(caches, losses.get(loss).value_and_grad(outputs, given)[1])
-            expected = torch_forward(network.layers, params, in_torch(network.statistics), xt, training)
+            expected = forward_in_torch(network.layers, params, in_torch(network.statistics), xt, training)
             leaves = [xt, *(named[k] for named in params for k in sorted(named))]
-            true = [g.numpy() for g in torch.autograd.grad(judge(expected, torch.tensor(given)), leaves)]
+            true = [g.numpy() for g in torch.autograd.grad(judge(F, expected, torch.tensor(given)) / N, leaves)]
             case, goal = f"{layers}, {activation}, {loss}", "gradient, float64, to torch"
             check(goal, relative(dx, true[0]), case)
             check(goal, relative(flat(grads), np.concatenate([g.ravel() for g in true[1:]])), case)
 
 
 @pytest.mark.parametrize("planned", [None, False])
-@pytest.mark.parametrize("optimizer", OPTIMIZER_DB)
+@pytest.mark.parametrize("optimizer", [name for name, record in OPTIMIZER_DB.items() if record.torch])
 def test_a_hundred_steps_are_those_of_torch(
     torch: Any, optimizer: str, planned: bool | None, rng: np.random.Generator
 ) -> None:
@@ -239,7 +203,7 @@ def test_a_hundred_steps_are_those_of_torch(
     judge = getattr(torch.optim, name)(groups, **settings)
     for _ in range(100):
         x, y = rng.normal(size=(16, 4)), rng.integers(3, size=16)
-        loss = F.cross_entropy(torch_forward(network.layers, params, stats, torch.tensor(x), True), torch.tensor(y))
+        loss = F.cross_entropy(forward_in_torch(network.layers, params, stats, torch.tensor(x), True), torch.tensor(y))
         judge.zero_grad()
         loss.backward()
         judge.step()

@@ -5,16 +5,39 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import METRIC_DB
 
 import xmlp
 from xmlp import metrics
 
-BY_LABELS = [metrics.accuracy, metrics.precision, metrics.recall, metrics.f1, metrics.confusion_matrix]
-BY_VALUES = [metrics.r2, metrics.mae, metrics.rmse]
+COUNTED = [metrics.precision, metrics.recall, metrics.f1]
+NEEDS = {name: metrics.get(name).needs for name in METRIC_DB}
+BY_LABELS = [*(getattr(metrics, n) for n, needs in NEEDS.items() if needs == "labels"), metrics.confusion_matrix]
+BY_VALUES = [getattr(metrics, n) for n, needs in NEEDS.items() if needs == "predictions"]
 
 # 7 rows of the class: 4 found (TP), 3 missed (FN); 5 others: 1 wrongly taken for it (FP), 4 left alone.
 TARGETS = np.array([1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0])
 PREDICTIONS = np.array([1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0])
+
+
+def found_by_name(name):
+    try:
+        return metrics.get(name).function is getattr(metrics, name)
+    except ValueError:
+        return False
+
+
+def test_each_has_a_record():
+    assert {name for name in metrics.__all__ if found_by_name(name)} == set(METRIC_DB)
+
+
+@pytest.mark.parametrize("name", METRIC_DB)
+def test_a_metric_is_its_definition(name):
+    rng, function, record = np.random.default_rng(1), getattr(metrics, name), METRIC_DB[name]
+    for n in (2, 9, 100):
+        t, p = rng.normal(size=(2, n)) if NEEDS[name] == "predictions" else rng.integers(2, size=(2, n))
+        t[0] = p[0] = 1  # a hit
+        assert function(t, p) == pytest.approx(record.value(t.tolist(), p.tolist()), rel=1e-13)
 
 
 def test_precision_and_recall_of_two_classes_are_the_hand_counts():
@@ -125,7 +148,7 @@ def test_extreme_sizes_neither_overflow_nor_vanish(size):
     t, p = np.array([[1.0, 1.0], [2.0, 2.0], [6.0, 6.0]]), np.array([[1.0, 1.0], [4.0, 4.0], [6.0, 6.0]])
     for metric in BY_VALUES:
         first = metric(t[:, 0], p[:, 0])
-        expected = first if metric is metrics.r2 else first * (size + 1) / 2
+        expected = first * (size + 1) / 2 if METRIC_DB[metric.__name__].units else first
         assert metric(t * [size, 1], p * [size, 1]) == pytest.approx(expected, rel=1e-14)
 
 
@@ -216,7 +239,7 @@ def test_scores_are_not_labels(metric, score):
         metric([0, 1], [0.0, score])
 
 
-@pytest.mark.parametrize("metric", BY_LABELS[1:])
+@pytest.mark.parametrize("metric", [*COUNTED, metrics.confusion_matrix])
 def test_labels_out_of_range_are_refused(metric):
     with pytest.raises(ValueError, match="expected labels of 0 to 1, got -1"):
         metric([0, 1], [0, -1])
@@ -226,7 +249,7 @@ def test_labels_out_of_range_are_refused(metric):
         metric([0, 2**16], [0, 1])
 
 
-@pytest.mark.parametrize("metric", BY_LABELS[1:4])
+@pytest.mark.parametrize("metric", COUNTED)
 def test_a_matrix_of_labels_holds_0_and_1(metric):
     with pytest.raises(ValueError, match=r"targets: expected 0 and 1 in a matrix of labels \(1, 2\), got 0 to 2"):
         metric([[0, 2]], [[0, 1]])
@@ -338,7 +361,7 @@ def test_counts_obey_their_definition(rows):
     expected = [[int(w[(t == i) & (p == j)].sum()) for j in range(k)] for i in range(k)]
     np.testing.assert_array_equal(metrics.confusion_matrix(t, p, sample_weight=w), expected)
     for c, (precision, recall, f1) in enumerate(
-        zip(*(m(t, p, average=None, sample_weight=w) for m in BY_LABELS[1:4]), strict=True)
+        zip(*(m(t, p, average=None, sample_weight=w) for m in COUNTED), strict=True)
     ):
         tp, fp, fn = (int(w[rows].sum()) for rows in ((t == c) & (p == c), (t != c) & (p == c), (t == c) & (p != c)))
         assert precision == (tp / (tp + fp) if tp + fp else 0)

@@ -79,34 +79,21 @@ def rosenbrock(w: Any) -> Any:
     return np.asarray([-2 * (1 - a) - 400 * a * (b - a * a), 200 * (b - a * a)])
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "gradient", "steps", "distance"),
-    [
-        (SGD(0.2), parabola, 100, 1e-12),
-        (SGD(0.05, momentum=0.8), parabola, 400, 1e-12),
-        (SGD(0.05, momentum=0.8, nesterov=True), parabola, 400, 1e-12),
-        (Adagrad(1.0), parabola, 300, 1e-12),
-        (RMSProp(xmlp.schedules.Exponential(0.1, per_steps=100)), parabola, 3000, 1e-6),
-        (Adam(0.1), parabola, 2000, 1e-10),
-        (AdamW(0.1, weight_decay=0.0), parabola, 2000, 1e-10),
-        (SGD(1e-3), rosenbrock, 40_000, 1e-5),
-        (SGD(5e-4, momentum=0.9), rosenbrock, 8000, 1e-5),
-        (SGD(5e-4, momentum=0.9, nesterov=True), rosenbrock, 8000, 1e-5),
-        (Adagrad(0.2), rosenbrock, 20_000, 1e-4),
-        (RMSProp(xmlp.schedules.Exponential(0.02, per_steps=1000)), rosenbrock, 10_000, 1e-3),
-        (Adam(0.02), rosenbrock, 5000, 1e-5),
-        (AdamW(0.02, weight_decay=0.0), rosenbrock, 5000, 1e-5),
-    ],
-    ids=lambda value: getattr(value, "__name__", repr(value)),
-)
-def test_minimum_is_found(optimizer: Any, gradient: Any, steps: int, distance: float) -> None:
-    minimum = {parabola: [1.0, -2.0], rosenbrock: [1.0, 1.0]}[gradient]
+@pytest.mark.parametrize("target", ["parabola", "rosenbrock"])
+@pytest.mark.parametrize("name", [name for name, record in OPTIMIZER_DB.items() if record.parabola])
+def test_minimum_is_found(name: str, target: str) -> None:
+    optimizer, steps, distance = getattr(OPTIMIZER_DB[name], target)
+    gradient, minimum = {"parabola": (parabola, [1.0, -2.0]), "rosenbrock": (rosenbrock, [1.0, 1.0])}[target]
     theta = np.asarray([-1.0, 1.5])
     state = optimizer.init(theta)
     for step in range(steps):
         lr = xmlp.schedules.rate(optimizer.lr, step)
         theta, state = optimizer.update(theta, gradient(theta), state, lr, step + 1)
     assert np.max(np.abs(theta - minimum)) <= distance
+
+
+def test_every_optimizer_is_to_find_the_minima() -> None:
+    assert set(OPTIMIZERS) <= {name for name, record in OPTIMIZER_DB.items() if record.parabola}
 
 
 def test_decay_pulls_to_zero_and_spares_what_does_not_decay() -> None:
@@ -174,13 +161,9 @@ def test_what_is_no_optimizer() -> None:
 
 
 EXTREME = {
-    "SGD": SGD(1e-3),
-    "momentum": SGD(1e-3, momentum=0.9),
-    "nesterov": SGD(1e-3, momentum=0.9, nesterov=True),
-    "Adagrad": Adagrad(1e-3),
-    "RMSProp": RMSProp(1e-3),
-    "Adam": Adam(1e-3),
-    "AdamW": AdamW(1e-3),
+    **{name: kind(1e-3) for name, kind in OPTIMIZERS.items()},
+    "sgd, momentum": SGD(1e-3, momentum=0.9),
+    "sgd, nesterov": SGD(1e-3, momentum=0.9, nesterov=True),
 }
 GRADIENTS = [0.0, 1e-45, 1e-40, 1e-30, 1e-25, 1e-20, 1e-10, 1.0, 1e10, 1e18, 1e20]
 
@@ -204,7 +187,7 @@ def test_gradients_of_any_size(name: str, eps: float) -> None:
         optimizer = replace(optimizer, eps=eps)
     elif eps:
         pytest.skip("has no eps")
-    squares = not name.startswith(("SGD", "momentum", "nesterov"))
+    squares = not name.startswith("sgd")
     for gradient in GRADIENTS:
         exact = updated(optimizer, gradient, "float64")
         assert math.isfinite(exact), gradient
@@ -212,12 +195,12 @@ def test_gradients_of_any_size(name: str, eps: float) -> None:
             assert exact < 0
         single = updated(optimizer, gradient, "float32")
         assert math.isfinite(single), gradient
-        if name == "Adagrad" and gradient == 1e20:
+        if name == "adagrad" and gradient == 1e20:
             continue  # its square overflows
         if not squares or gradient == 0 or gradient >= 1e-20 or (eps and gradient > 1e-38):
             assert math.isclose(single, exact, rel_tol=5e-3, abs_tol=1e-24), gradient
         else:
-            assert exact <= single <= 0
+            assert 1.000001 * exact <= single <= 0
 
 
 def test_without_eps_a_tiny_gradient_is_a_whole_step() -> None:

@@ -1,7 +1,21 @@
-"""Write the documents that are made from the code: docs/equations.md, docs/activations.md and its picture."""
+"""Write what of docs/ is made from the code: equations.md, activations.md and its picture, parts.md.
 
+    python ci/make/docs.py
+
+In pages that are written by hand as a dialogue with Python (REPLAYED), the answers are written anew.
+"""
+
+import contextlib
+import dataclasses
+import doctest
+import inspect
+import io
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from xmlp import initializers, layers, losses, metrics, optimizers, schedules
 from xmlp.activations import ACTIVATIONS
 from xmlp.graph import Formula
 from xmlp.verify import CHECKS, plot_activations, verify
@@ -34,20 +48,89 @@ Values and derivatives as the library computes them, printed from their graphs. 
 
 """
 
+PARTS = """# Parts
+
+What a network and its training are made of, by the names that they have as strings; printed from the code.
+"""
+
+METRICS = {name: getattr(metrics, name) for name in metrics.__all__ if name.islower() and name != "get"}
+TABLES: dict[str, Mapping[str, Any]] = {
+    "Activations": ACTIVATIONS,
+    "Layers": layers.LAYERS,
+    "Losses": losses.LOSSES,
+    "Optimizers": optimizers.OPTIMIZERS,
+    "Schedules": schedules.SCHEDULES,
+    "Initializers": initializers.INITIALIZERS,
+    "Metrics": METRICS,
+}
+
+
+def cell(text: str) -> str:
+    """A text as a cell of a table."""
+    return text.replace("|", "\\|")
+
+
+def summary(part: Any) -> str:
+    """The first paragraph of a docstring, on one line; of an object with settings, those before it."""
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        return f"`{part}`: {summary(type(part))}"
+    text = inspect.cleandoc(part.__doc__ or "").split("\n\n")[0]
+    return re.sub(r":math:(`[^`]*`)", r"\1", " ".join(text.split()))
+
+
+def equations() -> str:
+    verify(only="D1")  # loads the checks
+    checks = sorted(CHECKS.values(), key=lambda check: check.id)
+    rows = (f"| {c.id} | {', '.join(map(str, c.equations))} | {cell(c.title)} |" for c in checks)
+    return EQUATIONS + "\n".join(rows) + "\n"
+
+
+def activations() -> str:
+    sections = (
+        f"## {name}\n\n{(f.__doc__ or '').splitlines()[0]}\n\n```\n{f.source}\n\n{f.derivative.source}\n```\n"
+        for name, f in ACTIVATIONS.items()
+        if isinstance(f, Formula)
+    )
+    return ACTIVATION + "\n".join(sections)
+
+
+def parts() -> str:
+    text = PARTS
+    for title, table in TABLES.items():
+        rows = "\n".join(f"| `{name}` | {cell(summary(part))} |" for name, part in table.items())
+        text += f"\n## {title}\n\n| name | what |\n|---|---|\n{rows}\n"
+    return text
+
+
+MADE: dict[str, Callable[[], str]] = {"equations.md": equations, "activations.md": activations, "parts.md": parts}
+REPLAYED = ()
+
+
+def replayed(text: str) -> str:
+    """A page with the answers that its examples give now."""
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.S):
+        said: list[str] = []
+        for piece in doctest.DocTestParser().parse(block):
+            said.append(piece if isinstance(piece, str) else _answered(piece, names))
+        text = text.replace(block, "".join(said))
+    return text
+
+
+def _answered(example: doctest.Example, names: dict[str, Any]) -> str:
+    """An example as it is written, with its answer."""
+    asked = re.sub("^", "... ", example.source, flags=re.M).replace("... ", ">>> ", 1)
+    with contextlib.redirect_stdout(io.StringIO()) as answer:
+        exec(compile(example.source, "page", "single"), names)
+    return re.sub(r" *$", "", asked, flags=re.M).removesuffix("...") + answer.getvalue()
+
 
 def main() -> None:
-    verify(only="D1")  # loads the checks
-    rows = []
-    for c in sorted(CHECKS.values(), key=lambda c: c.id):
-        equations = ", ".join(map(str, c.equations))
-        rows.append(f"| {c.id} | {equations} | {c.title.replace('|', chr(92) + '|')} |")
-    (DOCS / "equations.md").write_text(EQUATIONS + "\n".join(rows) + "\n", encoding="utf-8")
-    parts = [ACTIVATION]
-    for name, f in ACTIVATIONS.items():
-        if isinstance(f, Formula):
-            summary = (f.__doc__ or "").splitlines()[0]
-            parts.append(f"## {name}\n\n{summary}\n\n```\n{f.source}\n\n{f.derivative.source}\n```\n\n")
-    (DOCS / "activations.md").write_text("".join(parts).rstrip() + "\n", encoding="utf-8")
+    for name, page in MADE.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
+    for name in REPLAYED:
+        path = DOCS / name
+        path.write_text(replayed(path.read_text(encoding="utf-8")), encoding="utf-8")
     plot_activations(DOCS / "activations.png")
 
 

@@ -161,9 +161,9 @@ def dropout(t: Trial) -> None:
     t.batch([network.forward(X)[0], t.backward(network, X, DY)[0]], [X, DY])
 
 
-@check("layer-Activation", title="every activation as a layer: value and gradient")
+@check("layer-Activation", title="activations as layers: value and gradient")
 def activation_layer(t: Trial) -> None:
-    for name in ACTIVATIONS:
+    for name in [name for name in ACTIVATIONS if name == "softmax" or name in scalar.CURVES]:
 
         def forward(x: Matrix, name: str = name) -> Matrix:
             return [scalar.activations(name, row) for row in x]
