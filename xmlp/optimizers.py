@@ -6,12 +6,13 @@ enters the formula as a scalar.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from array_api_compat import array_namespace
 
+from xmlp.backends.context import Context, plain
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
 from xmlp.host.scalars import normalize
@@ -25,14 +26,31 @@ State = dict[str, Array]
 LearningRate = float | Callable[[int], float]
 
 
+class Part(NamedTuple):
+    """The elements start to stop of theta, and the scalars of their update; none where they are not trained."""
+
+    start: int
+    stop: int
+    scalars: Mapping[str, Any] | None
+
+
+class Arrays(Protocol):
+    """Where the arrays of all layers lie in theta."""
+
+    @property
+    def slots(self) -> Sequence[Any]:
+        """Each with `layer`, `name`, `start` and `stop`, in the order of theta; `spec.shape`."""
+
+
 @dataclass(frozen=True)
 class Optimizer(ABC):
     """An update rule: a formula (theta, grad, *state) -> (theta, *state) and the scalars that it takes.
 
     To write one: a frozen dataclass with the hyper-parameters as fields, `slots` naming the vectors of state, `rule`
-    and `scalars`. Fields are checked by their annotation: a `bool` is True or False, an `int` a whole number >= 0, a
-    `float` a finite number; those called lr, eps, weight_decay, momentum, rho, or beta with a number have the ranges of
-    the optimizers here. What is annotated otherwise is the optimizer's own affair.
+    and `scalars`; and `advance`, if it does more than to apply its rule to each element. Fields are checked by their
+    annotation: a `bool` is True or False, an `int` a whole number >= 0, a `float` a finite number; those called lr,
+    eps, weight_decay, momentum, rho, or beta with a number have the ranges of the optimizers here. What is annotated
+    otherwise is the optimizer's own affair.
 
     Attributes
     ----------
@@ -91,16 +109,53 @@ class Optimizer(ABC):
         >>> theta.tolist()
         [0.8]
         """
-        return self.step(self.rule, theta, grad, state, self.scalars(lr, step))
+        return self._applied(plain(array_namespace(theta)), theta, grad, state, self.scalars(lr, step))
 
-    def step(
-        self, apply: Callable[..., Any], theta: Array, grad: Array, state: State, scalars: dict[str, Any]
+    def advance(
+        self, ctx: Context, theta: Array, grad: Array, state: State, parts: Sequence[Part], layout: Arrays
     ) -> tuple[Array, State]:
-        """The update with given scalars; `apply(*arrays, **scalars)` runs the rule."""
-        results = apply(theta, grad, *(state[name] for name in self.slots), **scalars)
+        """The update within a training step: a pure function, planned with the step. Here: the rule, part by part.
+
+        Parameters
+        ----------
+        ctx : Context
+            `ctx.xp` has the functions of arrays, `ctx.apply(formula, *arrays, **scalars)` runs a formula.
+        theta, grad : array (P,)
+        state : dict of arrays (P,)
+        parts : sequence of Part
+            Slices of theta, in order and without gaps; `scalars_at(parts, i)` are the scalars of element i.
+        layout : Arrays
+            Where the arrays of the layers lie, for what treats each array as a whole.
+        """
+        if len(parts) == 1 and parts[0].scalars is not None:
+            return self._applied(ctx, theta, grad, state, parts[0].scalars)
+        pieces: list[tuple[Array, State]] = []
+        for start, stop, scalars in parts:
+            piece, kept = theta[start:stop], {name: slot[start:stop] for name, slot in state.items()}
+            if scalars is not None:
+                piece, kept = self._applied(ctx, piece, grad[start:stop], kept, scalars)
+            pieces.append((piece, kept))
+        if not pieces:
+            return theta, state
+        concat = ctx.xp.concat
+        return concat([p[0] for p in pieces]), {name: concat([p[1][name] for p in pieces]) for name in state}
+
+    def _applied(
+        self, ctx: Context, theta: Array, grad: Array, state: State, scalars: Mapping[str, Any]
+    ) -> tuple[Array, State]:
+        results = ctx.apply(self.rule, theta, grad, *(state[name] for name in self.slots), **scalars)
         if not self.slots:
             return results, {}
         return results[0], dict(zip(self.slots, results[1:], strict=True))
+
+
+def scalars_at(parts: Sequence[Part], element: int) -> Mapping[str, Any] | None:
+    """The scalars of the part that an element of theta lies in.
+
+    >>> scalars_at([Part(0, 4, {"lr": 0.1}), Part(4, 6, {"lr": 0.2})], 4)
+    {'lr': 0.2}
+    """
+    return next(part.scalars for part in parts if part.start <= element < part.stop)
 
 
 _RANGES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ PACKAGE = Path(xmlp.__file__).parent
 WITHIN = {
     "layers.py": {"forward", "backward", "next_statistics"},
     "losses.py": {"parts", "reduced"},
-    "optimizers.py": {"step", "update"},
+    "optimizers.py": {"advance", "_applied"},
     "network/chain.py": {"pass_forward", "pass_backward", "pass_statistics"},
     "network/objective.py": {"parts", "evaluate", "backward", "penalized"},
     "network/predictor.py": {"_forward", "_block"},

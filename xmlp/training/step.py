@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import xmlp.backends.context as contexts
 from xmlp.backends import Backend
 from xmlp.errors import DeviceMemoryError
 from xmlp.graph import elementwise
 from xmlp.network.chain import Keys
 from xmlp.network.layout import Group
 from xmlp.network.objective import Objective
-from xmlp.optimizers import Optimizer
+from xmlp.optimizers import Optimizer, Part
 from xmlp.types import Array
 
 
@@ -148,36 +149,20 @@ class Step:
         cost, grad = objective.penalized(state.theta, grad)
         new = Sums(total, weight, cost, 0.0)
         if self.clip_norm is None:
-            theta, slots = self._updated(xp, state, grad, numbers.scalars)
+            theta, slots = self._updated(state, grad, numbers.scalars)
         else:
             factor, finite = self.backend.apply(clip_factor, xp.sum(grad * grad), clip_norm=self.clip_norm)
-            theta, slots = self._updated(xp, state, grad * factor, numbers.scalars)
+            theta, slots = self._updated(state, grad * factor, numbers.scalars)
             theta, stats = xp.where(finite, theta, state.theta), xp.where(finite, stats, state.stats)
             slots = {name: xp.where(finite, slots[name], state.slots[name]) for name in slots}
             new = _counted(xp, finite, new, state)
         return State(theta, slots, stats, Sums(*(s + n for s, n in zip(state.sums, new, strict=True))))
 
-    def _updated(
-        self, xp: Any, state: State, grad: Array, scalars: list[dict[str, Any]]
-    ) -> tuple[Array, dict[str, Array]]:
-        optimizer, segments = self.optimizer, self.segments
-
-        def apply(*arrays: Array, **values: Any) -> Any:
-            return self.backend.apply(optimizer.rule, *arrays, **values)
-
-        if len(segments) == 1 and segments[0].lr_scale:
-            return optimizer.step(apply, state.theta, grad, state.slots, scalars[0])
-        pieces: list[tuple[Array, dict[str, Array]]] = []
-        for segment, values in zip(segments, scalars, strict=True):
-            part = slice(segment.start, segment.stop)
-            theta, slots = state.theta[part], {name: s[part] for name, s in state.slots.items()}
-            if segment.lr_scale:
-                theta, slots = optimizer.step(apply, theta, grad[part], slots, values)
-            pieces.append((theta, slots))
-        if not pieces:
-            return state.theta, state.slots
-        names = list(state.slots)
-        return xp.concat([p[0] for p in pieces]), {n: xp.concat([p[1][n] for p in pieces]) for n in names}
+    def _updated(self, state: State, grad: Array, scalars: list[dict[str, Any]]) -> tuple[Array, dict[str, Array]]:
+        values = [v if s.lr_scale else None for s, v in zip(self.segments, scalars, strict=True)]
+        parts = [Part(s.start, s.stop, v) for s, v in zip(self.segments, values, strict=True)]
+        layout, ctx = self.objective.chain.layout, contexts.of(self.backend)
+        return self.optimizer.advance(ctx, state.theta, grad, state.slots, parts, layout)
 
 
 def _counted(xp: Any, finite: Array, new: Sums, state: State) -> Sums:
