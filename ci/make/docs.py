@@ -103,7 +103,7 @@ def parts() -> str:
 
 
 MADE: dict[str, Callable[[], str]] = {"equations.md": equations, "activations.md": activations, "parts.md": parts}
-REPLAYED = ()
+REPLAYED = ("life_of_a_step.md",)
 
 
 def replayed(text: str) -> str:
