@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import MANDATORY, missing, require
 
+import xmlp
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs"
 spec = importlib.util.spec_from_file_location("docs", ROOT / "ci" / "make" / "docs.py")
@@ -32,6 +34,19 @@ def test_the_answers_of_a_page_are_fresh(page):
 def test_answers_that_are_not_fresh_are_seen():
     page = "```python\n>>> a = 1\n>>> for i in range(2):\n...     print(i + a)\n{}```\n"
     assert docs.replayed(page.format("0\n")) == docs.replayed(page.format("")) == page.format("1\n2\n")
+
+
+def test_a_citation_names_this_version():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", text, flags=re.M) == [xmlp.__version__]
+
+
+def test_the_hooks_run_what_the_lint_runs():
+    lint = (ROOT / "ci" / "lint").read_text(encoding="utf-8")
+    hooks = re.findall(r"entry: (.*)$", (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"), flags=re.M)
+    commands = [line for line in lint.splitlines() if line.startswith(("ruff", "mypy", "python"))]
+    assert len(commands) == 4
+    assert [line.removesuffix(" .").replace(" --check", "") for line in commands] == hooks[:4]
 
 
 def sections(page):
