@@ -123,9 +123,14 @@ class Activation(Layer):
         return ctx.apply(self.function.pullback, *cache, dy), {}
 
 
+def row(xp: Any, values: Array) -> Array:
+    """Values (..., columns), one for each column, as (..., 1, columns): beside all rows, and no other axis by chance."""
+    return xp.expand_dims(values, axis=-2)
+
+
 @dataclass(frozen=True)
 class Dense(Layer):
-    """y = f(x W + b), with x (..., N, I), W (I, units), b (units,) (document 002, eq. 18-20, in rows).
+    """y = f(x W + b), with x (..., N, I), W (..., I, units), b (..., units) (document 002, eq. 18-20, in rows).
 
     With dz = dy f'(z): dW = x^T dz, db = sum_n dz_n, dx = dz W^T (eq. 47 and BP3.2, BP4.2).
 
@@ -171,7 +176,7 @@ class Dense(Layer):
     def forward(self, params: Params, x: Array, ctx: Context) -> tuple[Array, Any]:
         z = x @ params["W"]  # eq. 18
         if self.use_bias:
-            z = z + params["b"]
+            z = z + row(ctx.xp, params["b"])
         if self.activation is activations.identity:
             return z, (x, None)
         y, activated = Activation(self.activation).forward({}, z, ctx)  # eq. 20
@@ -277,12 +282,17 @@ class LayerNorm(Layer):
         centred = x - xp.sum(x, axis=-1, keepdims=True) / size
         inverse = 1.0 / xp.sqrt(xp.sum(centred * centred, axis=-1, keepdims=True) / size + self.eps)
         normalized = centred * inverse
-        return normalized * params["gamma"] + params["beta"], (normalized, inverse)
+        return _scaled(xp, normalized, params), (normalized, inverse)
 
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array, dict[str, Array]]:
         normalized, inverse = cache
         grads = {"gamma": ctx.xp.sum(dy * normalized, axis=-2), "beta": ctx.xp.sum(dy, axis=-2)}
-        return _normalized_gradient(ctx.xp, normalized, inverse, dy * params["gamma"], -1), grads
+        return _normalized_gradient(ctx.xp, normalized, inverse, dy * row(ctx.xp, params["gamma"]), -1), grads
+
+
+def _scaled(xp: Any, normalized: Array, params: Params) -> Array:
+    """Normalized gamma + beta."""
+    return normalized * row(xp, params["gamma"]) + row(xp, params["beta"])
 
 
 def _gamma_beta(features: int) -> Specs:
@@ -318,19 +328,19 @@ class BatchNorm(Layer):
         mean, var, batch = ctx.stats["mean"], ctx.stats["var"], None
         if ctx.training and rows >= self.least_rows:
             mean = xp.sum(x, axis=-2) / rows
-            centred = x - mean
+            centred = x - row(xp, mean)
             var = xp.sum(centred * centred, axis=-2) / rows
             batch = {"mean": mean, "var": var * (rows / (rows - 1))}
         else:
-            centred = x - mean
-        inverse = 1.0 / xp.sqrt(var + self.eps)
+            centred = x - row(xp, mean)
+        inverse = 1.0 / xp.sqrt(row(xp, var) + self.eps)
         normalized = centred * inverse
-        return normalized * params["gamma"] + params["beta"], (normalized, inverse, batch)
+        return _scaled(xp, normalized, params), (normalized, inverse, batch)
 
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array, dict[str, Array]]:
         normalized, inverse, batch = cache
         grads = {"gamma": ctx.xp.sum(dy * normalized, axis=-2), "beta": ctx.xp.sum(dy, axis=-2)}
-        dn = dy * params["gamma"]
+        dn = dy * row(ctx.xp, params["gamma"])
         if batch is None:
             return dn * inverse, grads
         return _normalized_gradient(ctx.xp, normalized, inverse, dn, -2), grads
@@ -394,10 +404,10 @@ class Standardize(Layer):
         return replace(self, offset=tuple((feature, float(self.mean)) for feature in range(in_features)))
 
     def forward(self, params: Params, x: Array, ctx: Context) -> tuple[Array, Any]:
-        return (x - ctx.stats["mean"]) / ctx.stats["scale"], None
+        return (x - row(ctx.xp, ctx.stats["mean"])) / row(ctx.xp, ctx.stats["scale"]), None
 
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array, dict[str, Array]]:
-        return dy / ctx.stats["scale"], {}
+        return dy / row(ctx.xp, ctx.stats["scale"]), {}
 
 
 @dataclass(frozen=True)

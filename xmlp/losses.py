@@ -154,17 +154,22 @@ class Loss(Normalized, ABC):
 def _weighted(
     xp: Any, terms: Array, gradient: Array, sample_weight: Array | None
 ) -> tuple[Array, Array | float, Array]:
-    """(sum of weighted terms, sum of the examples' weights, weighted gradient) of terms and gradient (N, outputs)."""
+    """(sum of weighted terms, sum of the examples' weights, weighted gradient) of terms and gradient (..., N, outputs):
+    the sums of each member of a stack.
+    """
+    whole = (-2, -1)
     if sample_weight is None:
-        return xp.sum(terms), 1.0 * terms.shape[-2], gradient  # float() would tie the plan to this number of rows
-    weight = xp.sum(sample_weight)
+        # float() would tie the plan to this number of rows
+        return xp.sum(terms, axis=whole), 1.0 * terms.shape[-2], gradient
     if sample_weight.ndim == terms.ndim:
-        weight = weight / float(terms.shape[-1])
-    return xp.sum(_counted(xp, terms, sample_weight)), weight, _counted(xp, gradient, sample_weight)
+        weight = xp.sum(sample_weight, axis=whole) / float(terms.shape[-1])
+    else:
+        weight = xp.sum(sample_weight, axis=-1)
+    return xp.sum(_counted(xp, terms, sample_weight), axis=whole), weight, _counted(xp, gradient, sample_weight)
 
 
 def _counted(xp: Any, values: Array, weight: Array) -> Array:
-    """Values (N, outputs) times weights (N,) or (N, outputs); what has the weight 0 is 0 even if it was infinite."""
+    """Values (..., N, outputs) times weights (..., N) or (..., N, outputs); what weighs 0 is 0 even if it was infinite."""
     w = weight if weight.ndim == values.ndim else xp.expand_dims(weight, axis=-1)
     return xp.where(w > 0, values, 0.0) * w
 
@@ -436,7 +441,7 @@ class UserLoss(Loss):
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
         terms = self.functions.fn(predictions, targets)
         if terms.ndim < predictions.ndim:
-            terms = ctx.xp.reshape(terms, (-1, 1))
+            terms = ctx.xp.expand_dims(terms, axis=-1)
         return terms, self.functions.deriv(predictions, targets)
 
 

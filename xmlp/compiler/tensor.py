@@ -222,9 +222,9 @@ class TensorNamespace:
         return x if tuple(sizes) == x.node.shape else x.made("reshape", tuple(sizes))
 
     def expand_dims(self, x: Tensor, /, *, axis: int) -> Tensor:
-        if x.ndim != 1 or axis not in (-1, 1):
-            raise PlanError("expand_dims of other than a vector's last axis")
-        return self.reshape(x, (*x.node.shape, 1))
+        if x.ndim != 1 or axis not in (-2, -1, 0, 1):
+            raise PlanError("expand_dims of other than a vector")
+        return self.reshape(x, (*x.node.shape, 1) if axis in (-1, 1) else (1, *x.node.shape))
 
     def matrix_transpose(self, x: Tensor, /) -> Tensor:
         rows, columns = x.node.shape
@@ -245,16 +245,17 @@ class TensorNamespace:
         node = arrays[0].tracer.node("concat", nodes, None, (sum(n.size for n in nodes),), arrays[0].dtype)
         return arrays[0] if len(arrays) == 1 else Tensor(arrays[0].tracer, node)
 
-    def sum(self, x: Tensor, /, *, axis: int | None = None, keepdims: Flag = False) -> Tensor:
+    def sum(self, x: Tensor, /, *, axis: int | tuple[int, ...] | None = None, keepdims: Flag = False) -> Tensor:
         return self._reduced("sum", x, axis, keepdims)
 
     def max(self, x: Tensor, /, *, axis: int | None = None, keepdims: Flag = False) -> Tensor:
         return self._reduced("max", x, axis, keepdims)
 
-    def _reduced(self, op: str, x: Tensor, axis: int | None, keepdims: Flag) -> Tensor:
+    def _reduced(self, op: str, x: Tensor, axis: int | tuple[int, ...] | None, keepdims: Flag) -> Tensor:
         """A reduction over everything, along the rows (the last axis) or over the rows; a matrix, then reshaped."""
         rows, columns = matrix(x.node.shape)
-        kind = "all" if axis is None or x.ndim < 2 else "row" if axis % x.ndim == 1 else "column"
+        axes = range(x.ndim) if axis is None else [a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))]
+        kind = "all" if len(axes) == x.ndim or x.ndim < 2 else "row" if axes == [1] else "column"
         if x.dtype not in FLOATS or (op == "max" and kind != "row"):
             raise PlanError(f"{op} of {x.node} ({kind})")
         node = x.made(op, {"all": (1, 1), "row": (rows, 1), "column": (1, columns)}[kind], kind)
