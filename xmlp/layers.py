@@ -124,7 +124,7 @@ class Activation(Layer):
 
 
 def row(xp: Any, values: Array) -> Array:
-    """Values (..., columns), one for each column, as (..., 1, columns): beside all rows, and no other axis by chance."""
+    """Values (..., columns), one for each column, as (..., 1, columns): beside all rows, and no other axis."""
     return xp.expand_dims(values, axis=-2)
 
 

@@ -169,7 +169,7 @@ def _weighted(
 
 
 def _counted(xp: Any, values: Array, weight: Array) -> Array:
-    """Values (..., N, outputs) times weights (..., N) or (..., N, outputs); what weighs 0 is 0 even if it was infinite."""
+    """Values (..., N, outputs) times weights (..., N) or (..., N, outputs); 0 where it weighs 0, even if infinite."""
     w = weight if weight.ndim == values.ndim else xp.expand_dims(weight, axis=-1)
     return xp.where(w > 0, values, 0.0) * w
 
