@@ -147,11 +147,13 @@ class Softmax:
         return self.name
 
     def evaluate(self, xp: Any, z: Array) -> Array:
+        """a, without overflow: the largest z of a row becomes 0."""
         e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
         return e / xp.sum(e, axis=-1, keepdims=True)
 
     @cached_property
     def pullback(self) -> "SoftmaxPullback":
+        """dz from (z, a, da)."""
         return SoftmaxPullback()
 
 
@@ -161,6 +163,7 @@ class SoftmaxPullback:
     reads = frozenset({"output", "dy"})
 
     def evaluate(self, xp: Any, z: Array, a: Array, da: Array) -> Array:
+        """dz = a (da - sum_j da_j a_j)."""
         return a * (da - xp.sum(da * a, axis=-1, keepdims=True))
 
 
@@ -175,13 +178,16 @@ class UserActivation:
 
     @property
     def name(self) -> str:
+        """The name of the object's class."""
         return type(self.functions).__name__
 
     def evaluate(self, xp: Any, z: Array) -> Array:
+        """`fn(z)`."""
         return self.functions.fn(z)
 
     @property
     def pullback(self) -> "UserPullback":
+        """dz from (z, a, da)."""
         return UserPullback(self.functions)
 
 
@@ -193,6 +199,7 @@ class UserPullback:
     reads = frozenset({"x", "dy"})
 
     def evaluate(self, xp: Any, z: Array, a: Array, da: Array) -> Array:
+        """dz = da deriv(z)."""
         return da * self.functions.deriv(z)
 
 

@@ -64,9 +64,9 @@ class Monitor:
         self.reset()
 
     def reset(self) -> None:
+        """Forget all values."""
         self.best: float | None = None
-        self.best_epoch = 0
-        self.wait = 0
+        self.best_epoch = self.wait = 0
 
     def improved(self, trainer: "Trainer") -> bool:
         """Take note of the epoch that has ended: whether its value is better than all before; only finite ones are."""
@@ -80,9 +80,11 @@ class Monitor:
         return better
 
     def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
         return {"best": self.best, "best_epoch": self.best_epoch, "wait": self.wait}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
         self.best, self.best_epoch, self.wait = state["best"], state["best_epoch"], state["wait"]
 
 
@@ -144,10 +146,12 @@ class EarlyStopping:
 
     @property
     def best(self) -> float | None:
+        """The best value so far, None before the first."""
         return self._monitor.best
 
     @property
     def best_epoch(self) -> int:
+        """The epoch of the best value, counted from 1; 0 before the first."""
         return self._monitor.best_epoch
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
@@ -175,10 +179,12 @@ class EarlyStopping:
             network.theta, network.stats = self._theta, self._stats
 
     def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, the best weights too."""
         kept = {} if self._theta is None else {"theta": self._theta, "stats": self._stats}
         return {**self._monitor.state(), "stopped": self.stopped, **kept}
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
         self._monitor.restore(state)
         self.stopped, self._theta, self._stats = state["stopped"], state.get("theta"), state.get("stats")
 
@@ -216,9 +222,11 @@ class ReduceOnPlateau:
             trainer.lr_scale *= max(self.factor, self.min_lr / trainer.lr)
 
     def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
         return self._monitor.state()
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
         self._monitor.restore(state)
 
 
@@ -429,9 +437,11 @@ class Checkpoint:
         return True
 
     def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
         return {} if self._best is None else self._best.state()
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Go on from such a state."""
         if self._best is not None and state:
             self._best.restore(state)
 

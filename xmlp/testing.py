@@ -35,6 +35,7 @@ class GradientReport:
 
     @property
     def passed(self) -> bool:
+        """Whether no error is above the tolerance."""
         return self.max_error <= self.tolerance
 
     def __str__(self) -> str:

@@ -7,7 +7,8 @@ the boundary (`network/inputs.py`, `backends/`) NumPy may be met. Each rule has 
 on the line excuses it. With no files, the package is checked.
 
 Two rules are for all files. `unsafe`: nothing that turns data into code may be called or imported, anywhere.
-`private`: no file uses an underscore name of another.
+`private`: no file uses an underscore name of another. Two are for the package as a whole, each with a table of what
+does not keep to it yet: `size` (sizes.py) and `docstring` (docstrings.py).
 """
 
 import ast
@@ -16,6 +17,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import docstrings
+import sizes
 
 PACKAGE = Path(__file__).resolve().parents[2] / "xmlp"
 MATHEMATICS = (
@@ -206,6 +210,16 @@ def _is_namespace(node: ast.AST) -> bool:
     return (isinstance(node, ast.Name) and node.id == "xp") or (isinstance(node, ast.Attribute) and node.attr == "xp")
 
 
+def sources() -> dict[str, str]:
+    """The text of every module by its path within the package."""
+    return {p.relative_to(PACKAGE).as_posix(): p.read_text(encoding="utf-8") for p in sorted(PACKAGE.rglob("*.py"))}
+
+
+def check_package(sources: dict[str, str]) -> list[Finding]:
+    """Files and functions that are too large, and definitions without a docstring, in all modules together."""
+    return [Finding(f"xmlp/{path}", *rest) for rule in (sizes, docstrings) for path, *rest in rule.check(sources)]
+
+
 def files() -> list[Path]:
     """The files of the mathematics."""
     found = []
@@ -221,6 +235,8 @@ def main() -> int:
     everywhere = paths if sys.argv[1:] else sorted(PACKAGE.rglob("*.py"))
     for rule in (check_safety, check_private):
         findings += [f for p in everywhere for f in rule(p.read_text(encoding="utf-8"), str(p))]
+    if not sys.argv[1:]:
+        findings += check_package(sources())
     print(*findings, sep="\n" if findings else "")
     print(f"{len(findings)} findings in {len(everywhere)} files, {len(paths)} of them of the mathematics")
     return bool(findings)

@@ -106,6 +106,7 @@ class Backend(ABC):
     # --- arrays that are on a device already -------------------------------------------------------------------------
 
     def device_of(self, array: Array) -> str:
+        """The name of the device on which an array lies."""
         return str(array.device)
 
     def check(self, array: Array, what: str) -> None:
@@ -183,12 +184,15 @@ class Backend(ABC):
         """Give back memory that the library keeps for later."""
 
     def copy(self, array: Array) -> Array:
+        """A copy of an array, on its device."""
         return self.xp.asarray(array, copy=True)
 
     def empty(self, shape: tuple[int, ...]) -> Array:
+        """A floating array of any content."""
         return self.xp.empty(shape, dtype=self.float_dtype, device=self.device)
 
     def zeros(self, n: int) -> Array:
+        """A floating vector of n zeros."""
         return self.xp.zeros((n,), dtype=self.float_dtype, device=self.device)
 
 

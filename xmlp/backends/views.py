@@ -20,6 +20,7 @@ class Views(dict[str, Array]):
         super().__setitem__(name, self._write(name, value))
 
     def update(self, *arrays: Any, **named: Any) -> None:
+        """Copy several arrays into the views of their names."""
         for name, value in dict(*arrays, **named).items():
             self[name] = value
 

@@ -35,6 +35,7 @@ class Absent(io.TextIOBase):
         self._place = place
 
     def write(self, text: str, /) -> int:
+        """Refuse, as a closed file does."""
         raise OSError(errno.EBADF, "standard output is closed")
 
 
@@ -42,9 +43,11 @@ class Commands(click.Group):
     """The commands, each imported when it is asked for, and the one place where errors become exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported when it is asked for."""
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"xmlp.cli.{cmd_name}").command
@@ -53,14 +56,17 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; an unknown one is answered with the nearest."""
         if args[0] not in _COMMANDS:
             ctx.fail(unknown("command", args[0], _COMMANDS))
         return super().resolve_command(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples, line by line."""
         examples(self.epilog, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a closed pipe ends it."""
         try:
             super().invoke(ctx)
             sys.stdout.flush()
@@ -69,6 +75,7 @@ class Commands(click.Group):
             ctx.exit(141)
 
     def main(self, *args: Any, **settings: Any) -> NoReturn:
+        """The whole command, in the terms of a process: streams that may be missing, and a code at its end."""
         sys.stdout = sys.stdout or Absent(open(os.devnull, "w"))  # noqa: SIM115
         sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
         for name in ("stdout", "stderr"):

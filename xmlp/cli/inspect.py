@@ -168,10 +168,12 @@ def _range(column: Decision) -> str:
 
 
 def names_of(names: tuple[str, ...]) -> str:
+    """Names with their number, at most 50 of them."""
     return f"{len(names)}: {', '.join(repr(name) if ',' in name or not name else name for name in names[:50])}"
 
 
 def cut(text: str, width: int) -> str:
+    """A text of at most that many characters."""
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

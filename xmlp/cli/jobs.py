@@ -55,14 +55,17 @@ class Job:
 
     @property
     def outputs(self) -> int:
+        """The number of outputs."""
         return len(self.schema.classes) or 1
 
     @property
     def loss(self) -> str:
+        """The name of the loss."""
         return "softmax_cross_entropy" if self.schema.classes else "squared_error"
 
     @property
     def metric(self) -> str:
+        """The name of the metric that is told."""
         return "accuracy" if self.schema.classes else "r2"
 
     @property

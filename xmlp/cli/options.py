@@ -60,6 +60,7 @@ class Command(click.Command):
     """A command whose epilog is examples. `ctx.meta["arguments"]` are the words that it was called with."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments; an option of another command is answered with what it is called here."""
         ctx.meta["arguments"] = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -70,6 +71,7 @@ class Command(click.Command):
             raise click.UsageError(f"no such option: {error.option_name}. {hint}", ctx) from None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples, line by line."""
         examples(self.epilog, formatter)
 
 

@@ -230,6 +230,7 @@ class Run:
 
     @property
     def saved(self) -> list[Path]:
+        """The checkpoints in the folder."""
         return steps_in(self.folder)
 
     def check(self, resume: bool) -> None:

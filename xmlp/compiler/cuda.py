@@ -45,30 +45,37 @@ class Launch:
 
     @property
     def rows(self) -> int:
+        """Those of the kernel."""
         return self.kernel.rows
 
     @property
     def columns(self) -> int:
+        """Those of the kernel."""
         return self.kernel.columns
 
     @property
     def stage(self) -> float:
+        """That of the kernel."""
         return self.kernel.stage
 
     @property
     def flops(self) -> int:
+        """Those of the kernel."""
         return self.kernel.flops
 
     @property
     def bytes(self) -> int:
+        """Those that the kernel reads and writes."""
         return self.kernel.bytes
 
     @property
     def title(self) -> str:
+        """What it is, for the table of a plan."""
         return f"launch {self.rows} x {self.columns}"
 
     @property
     def text(self) -> str:
+        """What it does, and in how many threads."""
         return f"{self.what or self.kernel.text}; {self.blocks} x {self.threads[0] * self.threads[1]} threads"
 
 

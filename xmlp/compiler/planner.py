@@ -58,23 +58,28 @@ class Kernel:
 
     @property
     def operands(self) -> list[Operand]:
+        """What is read and what is written."""
         return [*self.loads.values(), *self.stores.values()]
 
     @property
     def flops(self) -> int:
+        """One for each operation and element."""
         per_element = sum(n.op in OPS or n.op in REDUCTIONS for n in self.nodes)
         return per_element * int(self.rows) * int(self.columns)
 
     @property
     def bytes(self) -> int:
+        """Those that are read and written."""
         return sum(_touched(o, self) for o in self.operands)
 
     @property
     def title(self) -> str:
+        """What it is, for the table of a plan."""
         return f"fused pass {self.rows} x {self.columns}"
 
     @property
     def text(self) -> str:
+        """What it does: its operations, the simplest unnamed."""
         names = [n.op for n in self.nodes if n.op in OPS and n.op not in ("add", "multiply", "subtract", "negative")]
         shown = list(dict.fromkeys([*names, *(f"{n.op}[{n.attr}]" for n in self.nodes if n.op in REDUCTIONS)]))
         return f"{len(self.nodes)} operations" + (f": {', '.join(shown[:6])}" if shown else "")
@@ -108,19 +113,23 @@ class Product:
 
     @property
     def flops(self) -> int:
+        """Multiplications and additions."""
         return 2 * int(self.m) * int(self.n) * int(self.k)
 
     @property
     def bytes(self) -> int:
+        """Those of both factors and the result."""
         m, n, k = int(self.m), int(self.n), int(self.k)
         return ITEM[self.dtype] * (m * k + k * n + m * n)
 
     @property
     def title(self) -> str:
+        """What it is, for the table of a plan."""
         return f"product {self.m} x {self.k} x {self.n}"
 
     @property
     def text(self) -> str:
+        """What it does: the shapes of the factors."""
         a = f"({self.k}, {self.m})^T" if self.transpose_a else f"({self.m}, {self.k})"
         b = f"({self.n}, {self.k})^T" if self.transpose_b else f"({self.k}, {self.n})"
         return f"{a} @ {b}"
@@ -143,10 +152,12 @@ class Copy:
 
     @property
     def bytes(self) -> int:
+        """Those that are read and written."""
         return 2 * self.size
 
     @property
     def text(self) -> str:
+        """What it does: from which buffer to which."""
         return f"{self.source.buffer} -> {self.target.buffer}"
 
 
@@ -194,10 +205,12 @@ class Plan:
 
     @property
     def flops(self) -> int:
+        """Those of all calls."""
         return sum(c.flops for c in self.calls)
 
     @property
     def bytes(self) -> int:
+        """Those that all calls read and write."""
         return sum(c.bytes for c in self.calls)
 
     def __str__(self) -> str:
@@ -232,6 +245,7 @@ def base(node: TensorNode) -> tuple[TensorNode, int]:
 
 
 def is_elementwise(node: TensorNode) -> bool:
+    """Whether a node is computed element by element, in a fused pass."""
     return node.op in OPS or node.op in ("astype", "full", "take")
 
 

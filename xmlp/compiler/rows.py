@@ -234,6 +234,7 @@ class Block(NamedTuple):
     per_row: int
 
     def size(self, rows: int) -> int:
+        """Its bytes for a number of rows, in whole lines of 64."""
         return -(-max(self.fixed, self.per_row * rows) // 64) * 64
 
 

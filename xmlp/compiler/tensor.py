@@ -44,6 +44,7 @@ class TensorNode:
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         return prod(self.shape)
 
 
@@ -69,6 +70,7 @@ class Tracer:
         return tuple(Size.of(self._validity, n) for n in shape)
 
     def node(self, op: str, args: Sequence[TensorNode], attr: Any, shape: Shape, dtype: str) -> TensorNode:
+        """The node of that operation; there is one of each."""
         label = attr.hex() if isinstance(attr, float) else attr
         key = (op, *map(id, args), type(attr), label, shape, dtype)
         if key not in self._known:
@@ -84,6 +86,7 @@ class Tracer:
         return Tensor(self, self.node("scalar", (), name, (), dtype))
 
     def lift(self, value: Any) -> TensorNode:
+        """The node of a tensor or a number."""
         if isinstance(value, Tensor):
             return value.node
         if isinstance(value, Size):  # known before the step, like a scalar of the optimizer
@@ -105,6 +108,7 @@ class Tracer:
         return self.node(node.op, args, node.attr, (stop - start,), node.dtype)
 
     def elementwise(self, op: str, *values: Any) -> "Tensor":
+        """An operation on broadcast operands; numbers take the dtype of the arrays beside them."""
         args = [self.lift(v) for v in values]
         operands = args[1:] if op == "where" else args
         strong = {a.dtype for a in operands if not a.weak}
@@ -146,14 +150,17 @@ class Tensor(Symbol):
 
     @property
     def shape(self) -> Shape:
+        """The lengths of the axes; a number of rows is a symbol."""
         return self.tracer.lengths(self.node.shape)
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.node.shape)
 
     @property
     def dtype(self) -> str:
+        """The name of the dtype."""
         return self.node.dtype
 
     def __matmul__(self, other: "Tensor") -> "Tensor":
@@ -199,21 +206,27 @@ class TensorNamespace:
         return operation
 
     def isdtype(self, dtype: str, kind: str) -> Flag:
+        """Whether a dtype is of that kind."""
         return (dtype in FLOATS) if kind == "real floating" else dtype == kind
 
     def astype(self, x: Tensor, dtype: str, /) -> Tensor:
+        """The same elements in another dtype."""
         return x if x.dtype == dtype else x.made("astype", x.node.shape, dtype=dtype)
 
     def full_like(self, x: Tensor, value: Any, *, dtype: str | None = None) -> Tensor:
+        """One number in the shape of x."""
         return Tensor(x.tracer, x.tracer.node("full", (), float(value), x.node.shape, dtype or x.dtype))
 
     def zeros_like(self, x: Tensor) -> Tensor:
+        """Zeros in the shape of x."""
         return self.full_like(x, 0.0)
 
     def square(self, x: Tensor, /) -> Tensor:
+        """x x."""
         return x.tracer.elementwise("multiply", x, x)
 
     def reshape(self, x: Tensor, shape: Shape, /) -> Tensor:
+        """The same elements in another shape; -1 stands for the length that fits."""
         sizes, size = [_extent(n) for n in shape], x.node.size
         if -1 in sizes:
             sizes[sizes.index(-1)] = size // max(prod(n for n in sizes if n != -1), 1)
@@ -222,21 +235,25 @@ class TensorNamespace:
         return x if tuple(sizes) == x.node.shape else x.made("reshape", tuple(sizes))
 
     def expand_dims(self, x: Tensor, /, *, axis: int) -> Tensor:
+        """A vector as a column or as a row."""
         if x.ndim != 1 or axis not in (-2, -1, 0, 1):
             raise PlanError("expand_dims of other than a vector")
         return self.reshape(x, (*x.node.shape, 1) if axis in (-1, 1) else (1, *x.node.shape))
 
     def matrix_transpose(self, x: Tensor, /) -> Tensor:
+        """Rows as columns."""
         rows, columns = x.node.shape
         return x.made("transpose", (columns, rows))
 
     def take(self, x: Tensor, rows: Tensor, /, *, axis: int) -> Tensor:
+        """The rows of x with these numbers."""
         if axis != 0 or rows.ndim != 1:
             raise PlanError("take of other than rows")
         node = x.tracer.node("take", (x.node, rows.node), None, (*rows.node.shape, *x.node.shape[1:]), x.dtype)
         return Tensor(x.tracer, node)
 
     def concat(self, arrays: Sequence[Tensor], /) -> Tensor:
+        """Vectors, one after another."""
         if any(a.ndim != 1 for a in arrays):
             raise PlanError("concat of other than vectors")
         nodes = [a.node for a in arrays]
@@ -246,9 +263,11 @@ class TensorNamespace:
         return arrays[0] if len(arrays) == 1 else Tensor(arrays[0].tracer, node)
 
     def sum(self, x: Tensor, /, *, axis: int | tuple[int, ...] | None = None, keepdims: Flag = False) -> Tensor:
+        """Sums of all elements, of rows or of columns."""
         return self._reduced("sum", x, axis, keepdims)
 
     def max(self, x: Tensor, /, *, axis: int | None = None, keepdims: Flag = False) -> Tensor:
+        """The largest of all elements, of rows or of columns."""
         return self._reduced("max", x, axis, keepdims)
 
     def _reduced(self, op: str, x: Tensor, axis: int | tuple[int, ...] | None, keepdims: Flag) -> Tensor:
@@ -286,9 +305,11 @@ class TracingBackend:
         return self.tracer.scalar(name, dtype)
 
     def apply(self, formula: Any, *arrays: Tensor, **scalars: Any) -> Any:
+        """A formula, traced node by node."""
         return formula.evaluate(XP, *arrays, **scalars)
 
     def index(self, n: int) -> Tensor:
+        """The numbers 0 to n - 1."""
         return Tensor(self.tracer, self.tracer.node("index", (), None, (_extent(n),), "int32"))
 
 

@@ -51,10 +51,12 @@ class Definition:
 
     @property
     def graph(self) -> Graph:
+        """The graph of the function, traced at the first use."""
         return self._graph()
 
     @property
     def calls(self) -> Calls:
+        """The formulas that the function calls."""
         return self._traced()[1]
 
     def _partial(self, argument: str) -> "Definition":

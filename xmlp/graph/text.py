@@ -17,6 +17,7 @@ def number(value: bool | int | float) -> str:
 
 
 def int_or_nan(value: float) -> float:
+    """A number cut to a whole one; nan from 1e15 on."""
     return float(int(value)) if abs(value) < 1e15 else float("nan")
 
 

@@ -41,6 +41,7 @@ def _line(name: str, number: int) -> str:
 
 
 def refuse(problem: str) -> NoReturn:
+    """Raise a TraceError that names the line of the formula."""
     raise TraceError(f"{problem}\n  {_author_line()}")
 
 
@@ -73,6 +74,7 @@ def explained(error: Exception) -> Exception:
 
 
 def build(name: str, *args: Any) -> "Traced":
+    """The symbol of an operation on symbols and numbers."""
     nodes = [node_of(a) for a in args]
     try:
         return Traced(make(name, *nodes))
@@ -102,6 +104,7 @@ class Traced(Symbol):
 
     @property
     def dtype(self) -> str:
+        """The kind of number: floating, whole or a truth value."""
         return self.node.dtype
 
     def __array_namespace__(self, api_version: str | None = None) -> "TraceNamespace":
@@ -152,11 +155,13 @@ class TraceNamespace:
     pi, e, inf, nan = 3.141592653589793, 2.718281828459045, float("inf"), float("nan")
 
     def astype(self, x: Traced, dtype: str, /) -> Traced:
+        """A symbol in the dtype of another argument, or in int32."""
         if dtype not in (FLOAT, INT):
             refuse(f"astype in a formula converts to the dtype of another argument or to xp.int32, got {dtype!r}")
         return x if x.dtype == dtype else build(f"astype_{dtype}", x)
 
     def square(self, x: Traced, /) -> Traced:
+        """x^2."""
         return build("pow", x, 2)
 
     def __getattr__(self, name: str) -> Callable[..., Traced]:

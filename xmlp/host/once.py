@@ -24,6 +24,7 @@ class Lock:
         self._lock.release()
 
     def after_fork(self) -> None:
+        """Free the lock of a process that was forked while another thread held it."""
         if self._lock.acquire(blocking=False):  # free, or held by the thread that lives on
             self._lock.release()
         else:

@@ -21,6 +21,7 @@ def generator(seed: int, purpose: str, *position: int) -> np.random.Generator:
 
 
 def check_seed(seed: int) -> int:
+    """A seed as an integer of Python; others are refused."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
     return int(seed)

@@ -21,9 +21,11 @@ class Driver(Protocol):
     def kernel(self, launch: Launch) -> Callable[[Sequence[Any]], None]:
         """A function of rows, columns, the address of the list of the batch, addresses and numbers."""
 
-    def product(self, a: Array, b: Array, out: Array, transpose_a: bool, transpose_b: bool) -> None: ...
+    def product(self, a: Array, b: Array, out: Array, transpose_a: bool, transpose_b: bool) -> None:
+        """A product of matrices, by the library of the device."""
 
-    def copy(self, target: int, source: int, size: int) -> None: ...
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Copy bytes from one address of the device to another."""
 
     def bytes(self, size: int) -> Array:
         """Room, as uint8, that begins on a multiple of 64."""

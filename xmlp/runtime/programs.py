@@ -30,6 +30,7 @@ class Recent(Generic[Key, Value]):
         return self._kept[key]
 
     def find(self, key: Key) -> Value | None:
+        """What is kept for the key, or None; its age does not change."""
         return self._kept.get(key)
 
     def items(self) -> list[tuple[Key, Value]]:
@@ -38,6 +39,7 @@ class Recent(Generic[Key, Value]):
             return list(reversed(self._kept.items()))
 
     def values(self) -> list[Value]:
+        """What is kept, the oldest first."""
         return [value for _, value in self.items()]
 
     def add(self, key: Key, value: Value) -> Value:
@@ -49,6 +51,7 @@ class Recent(Generic[Key, Value]):
         return value
 
     def clear(self) -> None:
+        """Let go of everything."""
         with self._lock:
             self._kept.clear()
 
@@ -160,6 +163,7 @@ class Programs:
         return (program for program, _ in self._kept.values())
 
     def add(self, key: Any, program: Any) -> None:
+        """Keep a program; the oldest go where there are too many or they hold too much."""
         size = 0 if program is None else sum(program.arrays[name].nbytes for name in ("work", "held"))
         self._kept[key] = program, size
         self._bytes += size
@@ -167,5 +171,6 @@ class Programs:
             self._bytes -= self._kept.pop(next(iter(self._kept)))[1]
 
     def clear(self) -> None:
+        """Let go of everything."""
         self._kept.clear()
         self._bytes = 0

@@ -92,6 +92,7 @@ class Program:
         return [partial(np.matmul, a.T if call.transpose_a else a, b.T if call.transpose_b else b, out)]
 
     def view(self, place: Place, dtype: str, shape: tuple[int, int]) -> HostArray:
+        """The part of a buffer that a place means, as a matrix."""
         return memory.view(self.arrays[place.buffer], place.offset, dtype, shape)
 
     # --- numbers that the host knows before the step ----------------------------------------------------------------

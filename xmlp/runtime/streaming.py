@@ -21,7 +21,8 @@ Host = Sequence[HostArray | None]
 class Event(Protocol):
     """A point in a stream."""
 
-    def record(self, stream: Any) -> None: ...
+    def record(self, stream: Any) -> None:
+        """Mark the place that a stream has reached."""
 
     def synchronize(self) -> None:
         """Wait on the host until all before the recorded point is done; at once if nothing was recorded."""
@@ -50,7 +51,8 @@ class Lanes(Protocol):
     copying: Any
     computing: Any
 
-    def slot(self, arrays: Host, size: int) -> Slot: ...
+    def slot(self, arrays: Host, size: int) -> Slot:
+        """Memory on the device for one batch of these arrays."""
 
 
 def ahead(

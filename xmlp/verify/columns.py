@@ -46,6 +46,7 @@ class Columns:
         self.backend, self.xp = backend, backend.xp
 
     def put(self, values: Any) -> Array:
+        """Numbers as a device array."""
         return self.backend.from_host(values)
 
     def column(self, values: Any) -> Array:
@@ -53,12 +54,15 @@ class Columns:
         return self.xp.reshape(self.put(values), (-1, 1))
 
     def vector(self, matrix: Array) -> Array:
+        """A matrix of one column as a vector."""
         return self.xp.reshape(matrix, (-1,))
 
     def eye(self, n: int) -> Array:
+        """The unit matrix."""
         return self.xp.eye(n, dtype=self.backend.float_dtype, device=self.backend.device)
 
     def diagonal(self, column: Array) -> Array:
+        """A column as a diagonal matrix."""
         return self.eye(column.shape[0]) * column
 
     # --- the three stages of a layer and their Jacobians -----------------------------------------

@@ -93,12 +93,15 @@ class Trial:
     # --- claims ----------------------------------------------------------------------------------
 
     def scalar(self, got: Any, want: Any) -> None:
+        """Compare what loops over scalars give."""
         self._compare("scalar", got, want)
 
     def example(self, got: Any, want: Any) -> None:
+        """Compare what matrices give for one example."""
         self._compare("example", got, want)
 
     def batch(self, got: Any, want: Any) -> None:
+        """Compare what the library gives for a batch."""
         self._compare("batch", got, want)
 
     def _compare(self, form: str, got: Any, want: Any) -> None:

@@ -36,9 +36,11 @@ class Softsign:
     """A user's own activation, not a formula."""
 
     def fn(self, z: Array) -> Array:
+        """z / (1 + |z|)."""
         return z / (1.0 + abs(z))
 
     def deriv(self, z: Array) -> Array:
+        """1 / (1 + |z|)^2."""
         return 1.0 / (1.0 + abs(z)) ** 2
 
 
@@ -46,13 +48,16 @@ class Quartic:
     """A user's own loss, not a formula."""
 
     def fn(self, predictions: Array, targets: Array) -> Array:
+        """(y_hat - y)^4."""
         return (predictions - targets) ** 4
 
     def deriv(self, predictions: Array, targets: Array) -> Array:
+        """4 (y_hat - y)^3."""
         return 4.0 * (predictions - targets) ** 3
 
 
 def activation_of(f: str) -> Any:
+    """The activation of that name, as a layer takes it."""
     return Softsign() if f == "softsign" else f
 
 

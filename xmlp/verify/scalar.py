@@ -20,14 +20,17 @@ DIGITS = 40
 
 
 def exp(v: Number) -> Number:
+    """e^v."""
     return v.exp() if isinstance(v, Decimal) else math.exp(v)
 
 
 def log(v: Number) -> Number:
+    """The natural logarithm."""
     return v.ln() if isinstance(v, Decimal) else math.log(v)
 
 
 def root(v: Number) -> Number:
+    """The square root."""
     return v.sqrt() if isinstance(v, Decimal) else math.sqrt(v)
 
 
@@ -47,10 +50,12 @@ class Curve(NamedTuple):
 
 
 def sigmoid(z: Number) -> Number:
+    """1 / (1 + e^-z)."""
     return 1 / (1 + exp(-z))  # 002 eq. 5 and 51
 
 
 def tanh(z: Number) -> Number:
+    """(e^z - e^-z) / (e^z + e^-z)."""
     return (exp(z) - exp(-z)) / (exp(z) + exp(-z))
 
 
@@ -151,6 +156,7 @@ class Problem:
 
     @cached_property
     def stages(self) -> list[Stage]:
+        """The layers, drawn from the seed."""
         draw = random.Random(self.seed)
         stages = []
         for inputs, units, f in zip(self.sizes, self.sizes[1:], self.functions, strict=False):
@@ -160,11 +166,13 @@ class Problem:
 
     @cached_property
     def x(self) -> Matrix:
+        """The examples, one a row."""
         draw = random.Random(self.seed + 1000)
         return [[draw.uniform(-2.0, 2.0) for _ in range(self.sizes[0])] for _ in range(self.examples)]
 
     @cached_property
     def y(self) -> Matrix:
+        """The targets, of the kind that the loss takes."""
         draw, outputs = random.Random(self.seed + 2000), self.sizes[-1]
         if self.loss == "binary":
             return [[float(draw.random() < 0.5) for _ in range(outputs)] for _ in range(self.examples)]
@@ -351,6 +359,7 @@ def scaled(value: Any, factor: float) -> Any:
 
 
 def transposed(matrix: Sequence[Sequence[Any]]) -> Matrix:
+    """Rows as columns."""
     return [list(column) for column in zip(*matrix, strict=True)]
 
 

@@ -177,6 +177,7 @@ def vanishing(t: Trial) -> None:
 
 
 def norm(matrix: Any) -> float:
+    """The Euclidean norm of all elements."""
     return math.sqrt(sum(v * v for v in flat(matrix)))
 
 
