@@ -78,7 +78,7 @@ def test_derivative_at_exactly_0(name: str) -> None:
 
 
 def test_derivative_of_the_logistic_loss_at_exactly_0() -> None:
-    f, z, y, h = losses.cross_entropy_at_logit, np.zeros(3), np.asarray([0.0, 0.5, 1.0]), 1e-5
+    f, z, y, h = losses.cross_entropy.cross_entropy_at_logit, np.zeros(3), np.asarray([0.0, 0.5, 1.0]), 1e-5
     slope = f.derivative(z, y)
     assert np.array_equal(slope, 0.5 - y)
     check("derivative of a formula at 0, to central differences", error(slope, (f(z + h, y) - f(z - h, y)) / (2 * h)))
@@ -106,7 +106,7 @@ def test_derivatives_are_readable() -> None:
     assert body(activations.leaky_relu.derivative) == "return where(x > 0, 1, alpha)"
     assert body(activations.tanh.derivative) == "return 1 - tanh(x) ** 2"
     assert body(activations.sigmoid.derivative).endswith("return t2 * (1 - t2)")
-    assert body(losses.squared_error.derivative) == "return 2 * factor * (prediction - target)"
+    assert body(losses.elementwise.squared_error.derivative) == "return 2 * factor * (prediction - target)"
     assert body(losses.SquaredError().formula.derivative) == "return 2 * factor * (prediction - target)"
 
 
@@ -119,7 +119,7 @@ def test_derivatives_that_are_other_formulas() -> None:
     def sigmoid_minus_target(z, target):
         return activations.sigmoid(z) - target
 
-    assert losses.cross_entropy_at_logit.derivative.graph.outputs == sigmoid_minus_target.graph.outputs
+    assert losses.cross_entropy.cross_entropy_at_logit.derivative.graph.outputs == sigmoid_minus_target.graph.outputs
 
 
 def test_pullbacks_read_the_output_instead_of_computing_it_again() -> None:

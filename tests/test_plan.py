@@ -72,8 +72,9 @@ def built_in_formulas():
         if isinstance(f, Formula):
             found += [f for f in (f, f.derivative, f.pullback) if f.graph.used]
     for f in (
-        losses.squared_error.bind(factor=0.5), losses.absolute_error, losses.huber.bind(delta=1.0),
-        losses.cross_entropy_at_logit,
+        losses.elementwise.squared_error.bind(factor=0.5), losses.elementwise.absolute_error,
+        losses.elementwise.huber.bind(delta=1.0),
+        losses.cross_entropy.cross_entropy_at_logit,
     ):  # fmt: skip
         found += [f, f.derivative]
     return found

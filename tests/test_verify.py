@@ -206,7 +206,7 @@ OTHER_FAULTS = [
     (layers.Activation, "build", after(lambda found: (found[0], {"slope": ParamSpec((1,))})), "001-17"),
     (initializers.Normal, "__call__", lambda right: lambda self, rng, shape: rng.uniform(size=shape), "001-02"),
     (initializers.Constant, "__call__", after(lambda values: values + 1.0), "D4"),
-    (losses.SquaredError, "formula", always(lambda loss: losses.squared_error.bind(factor=-1.0)), "001-08"),
+    (losses.SquaredError, "formula", always(lambda loss: losses.elementwise.squared_error.bind(factor=-1.0)), "001-08"),
     (losses.BinaryCrossEntropy, "formula", always(lambda loss: naive_cross_entropy), "002-09"),
     (losses.Loss, "per_example", after(lambda values: values / 2), "002-13"),
     (losses.Loss, "per_output", after(lambda values: values / 2), "003-09"),

@@ -12,7 +12,7 @@ import xmlp
 PACKAGE = Path(xmlp.__file__).parent
 WITHIN = {
     "layers.py": {"forward", "backward", "next_statistics"},
-    "losses.py": {"parts", "reduced"},
+    "losses/base.py": {"parts", "reduced"},
     "optimizers.py": {"advance", "_applied"},
     "network/chain.py": {"pass_forward", "pass_backward", "pass_statistics"},
     "network/objective.py": {"parts", "evaluate", "backward", "penalized"},

@@ -17,7 +17,9 @@ from reliability.core import ROOT, row
 PACKAGE = Path(xmlp.__file__).parent
 TARGETS = {  # the functions and tables that make gradients
     "layers.py": ("backward", "_normalized_gradient"),
-    "losses.py": ("terms_and_gradient", "reduced", "_weighted"),
+    "losses/base.py": ("reduced", "_weighted"),
+    "losses/elementwise.py": ("terms_and_gradient",),
+    "losses/cross_entropy.py": ("terms_and_gradient",),
     "activations.py": ("SoftmaxPullback",),
     "network/chain.py": ("pass_backward",),
     "graph/derivative.py": ("PARTIALS", "_chain"),
