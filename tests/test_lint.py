@@ -28,8 +28,8 @@ def test_the_mathematics_speaks_the_standard_only():
 @pytest.mark.parametrize(("rule", "line"), [(rule, line) for rule, lines in PLANTED.items() for line in lines])
 def test_a_planted_fault_is_found(rule, line):
     """Planted into a real file of the mathematics, at its end."""
-    source = (ROOT / "xmlp" / "layers.py").read_text(encoding="utf-8")
-    findings = lint.check(f"{source}\n\ndef fault(xp, ctx, x, w, i, loss):\n    {line}\n", "layers.py")
+    source = (ROOT / "xmlp" / "layers" / "dense.py").read_text(encoding="utf-8")
+    findings = lint.check(f"{source}\n\ndef fault(xp, ctx, x, w, i, loss):\n    {line}\n", "layers/dense.py")
     assert rule in {f.rule for f in findings}
 
 

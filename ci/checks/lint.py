@@ -23,7 +23,7 @@ import sizes
 
 PACKAGE = Path(__file__).resolve().parents[2] / "xmlp"
 MATHEMATICS = (
-    "activations.py", "layers.py", "losses", "optimizers.py", "schedules.py", "backends/context.py",
+    "activations.py", "layers", "losses", "optimizers.py", "schedules.py", "backends/context.py",
     "network/layout.py", "network/chain.py", "network/objective.py", "network/functions.py",
     "network/predictor.py", "model/network.py", "training/step.py", "graph", "compiler",
 )  # fmt: skip

@@ -11,7 +11,11 @@ import xmlp
 
 PACKAGE = Path(xmlp.__file__).parent
 WITHIN = {
-    "layers.py": {"forward", "backward", "next_statistics"},
+    "layers/dense.py": {"forward", "backward"},
+    "layers/dropout.py": {"forward", "backward"},
+    "layers/normalization.py": {"forward", "backward", "next_statistics"},
+    "layers/residual.py": {"forward", "backward", "next_statistics"},
+    "layers/standardize.py": {"forward", "backward"},
     "losses/base.py": {"parts", "reduced"},
     "optimizers.py": {"advance", "_applied"},
     "network/chain.py": {"pass_forward", "pass_backward", "pass_statistics"},

@@ -12,7 +12,7 @@ PLANTED = {
         "v = np.asarray(grad)", "v = self.network.backend.to_host(grad)", "if xp.any(grad > 0): pass",
         "xp.clip(grad, 0, 1)", "while xp.all(grad == 0): pass", "v = max(grad)", "total = sum(grad)",
     ],
-    "layers.py": ["float(x[0, 0])"],
+    "layers/dense.py": ["float(x[0, 0])"],
     "runtime/device.py": ["rows.get()"],
     "backends/_cupy.py": ["cupy.cuda.runtime.deviceSynchronize()", "float(out[0, 0])"],
 }  # fmt: skip

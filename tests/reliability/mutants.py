@@ -16,9 +16,10 @@ from reliability.core import ROOT, row
 
 PACKAGE = Path(xmlp.__file__).parent
 TARGETS = {  # the functions and tables that make gradients
-    "layers.py": ("backward", "_normalized_gradient"),
+    "layers/dense.py": ("backward",),
+    "layers/normalization.py": ("backward", "_normalized_gradient"),
+    "layers/residual.py": ("backward",),
     "losses/base.py": ("reduced", "_weighted"),
-    "losses/elementwise.py": ("terms_and_gradient",),
     "losses/cross_entropy.py": ("terms_and_gradient",),
     "activations.py": ("SoftmaxPullback",),
     "network/chain.py": ("pass_backward",),

@@ -142,15 +142,15 @@ class Watched:
     def __init__(self, array: Any, seen: list[tuple[Any, ...]]):
         self.array, self.seen = array, seen
 
-    def _met(self, name: str, other: "Watched", result: Any) -> "Watched":
-        self.seen.append((name, tuple(self.array.shape), tuple(other.array.shape)))
+    def _met(self, name: str, other: Any, result: Any) -> "Watched":
+        self.seen.append((name, tuple(self.array.shape), tuple(other.shape)))
         return Watched(result, self.seen)
 
-    def __matmul__(self, other: "Watched") -> "Watched":
-        return self._met("@", other, self.array @ other.array)
+    def __matmul__(self, other: Any) -> "Watched":
+        return self._met("@", other, self.array @ other)
 
-    def __add__(self, other: "Watched") -> "Watched":
-        return self._met("+", other, self.array + other.array)
+    def __add__(self, other: Any) -> "Watched":
+        return self._met("+", other, self.array + other)
 
 
 @check("002-12", equations=range(16, 22), title="M examples at once: Z = W A + B, B never made")
@@ -166,10 +166,10 @@ def batch_forward(t: Trial) -> None:
     got = t.rows(LABELS)
     t.batch([got.z, got.a], [want.z, want.a])
     seen = list[tuple[Any, ...]]()
-    x, kernel, bias = (Watched(v, seen) for v in (t.put(LABELS.x), xp.matrix_transpose(W), t.put(stages[0].b)))
-    z, _ = Dense(4).forward({"W": kernel, "b": bias}, x, library.context(t.backend))
+    params = {"W": xp.matrix_transpose(W), "b": t.put(stages[0].b)}
+    z, _ = Dense(4).forward(params, Watched(t.put(LABELS.x), seen), library.context(t.backend))
     t.batch(z.array, want.z[0])
-    t.require(seen == [("@", (M, 3), (3, 4)), ("+", (M, 4), (4,))], f"the layer computed {seen}")
+    t.require(seen == [("@", (M, 3), (3, 4)), ("+", (M, 4), (1, 4))], f"the layer computed {seen}")
 
 
 @check("002-13", equations=[22, 23], title="one loss for each example of a batch")

@@ -1,0 +1,105 @@
+"""Layers of layers."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from xmlp.backends.context import Context
+from xmlp.errors import unknown
+from xmlp.graph import Formula
+from xmlp.host.scalars import normalize
+from xmlp.layers.base import Layer, Params, Specs
+from xmlp.layers.dense import Activation
+from xmlp.layers.standardize import check_offsets
+from xmlp.types import Array
+
+__all__ = ["Residual"]
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """y = x + f(x), f being a chain of layers that keeps the number of features (He et al., 2016, eq. 1).
+
+    Examples
+    --------
+    >>> Residual([Dense(8, activation="relu"), Dense(4)]).build(4)[0]
+    4
+    """
+
+    layers: Any
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", chain_of(self.layers))
+        check_offsets(self.layers)
+
+    @property
+    def least_rows(self) -> int:  # type: ignore[override]
+        return max(int(layer.least_rows) for layer in self.layers)
+
+    def random_sites(self) -> list[tuple[int, ...]]:
+        return [(i, *path) for i, layer in enumerate(self.layers) for path in layer.random_sites()]
+
+    def build(self, in_features: int) -> tuple[int, Specs]:
+        specs, features = {}, in_features
+        for i, layer in enumerate(self.layers):
+            features, inner = layer.build(features)
+            specs.update({f"{i}.{name}": spec for name, spec in inner.items()})
+        if features != in_features:
+            raise ValueError(
+                f"Residual: the inner layers turn {in_features} features into {features}; x + f(x) needs as many"
+            )
+        return in_features, specs
+
+    def statistics(self, in_features: int) -> Specs:
+        specs, features = {}, in_features
+        for i, layer in enumerate(self.layers):
+            specs.update({f"{i}.{name}": spec for name, spec in layer.statistics(features).items()})
+            features = layer.build(features)[0]
+        return specs
+
+    def forward(self, params: Params, x: Array, ctx: Context) -> tuple[Array, Any]:
+        y, caches = x, []
+        for i, layer in enumerate(self.layers):
+            y, cache = layer.forward(_part(params, i), y, self._inner(ctx, i))
+            caches.append(cache)
+        return x + y, caches
+
+    def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array, dict[str, Array]]:
+        grads, dx = {}, dy
+        for i, layer in reversed(list(enumerate(self.layers))):
+            dx, inner = layer.backward(_part(params, i), cache[i], dx, self._inner(ctx, i).but(input_gradient=True))
+            grads.update({f"{i}.{name}": g for name, g in inner.items()})
+        return dy + dx, grads
+
+    def next_statistics(self, stats: Params, cache: Any) -> Params:
+        new = {}
+        for i, layer in enumerate(self.layers):
+            new.update({f"{i}.{n}": v for n, v in layer.next_statistics(_part(stats, i), cache[i]).items()})
+        return new
+
+    def _inner(self, ctx: Context, i: int) -> Context:
+        """The context of the i-th inner layer: its own statistics, and random bits that no sibling shares."""
+        return ctx.but(stats=_part(ctx.stats, i), bits=lambda shape, *path: ctx.bits(shape, i, *path))
+
+
+def _part(named: Params, i: int) -> dict[str, Array]:
+    prefix = f"{i}."
+    return {name.removeprefix(prefix): a for name, a in named.items() if name.startswith(prefix)}
+
+
+def chain_of(layers: Iterable[Any]) -> tuple[Layer, ...]:
+    """Check a sequence of layers; a name is an activation."""
+    if isinstance(layers, (str, Layer)) or not isinstance(layers, Iterable):
+        raise TypeError(f"expected a sequence of layers, got {layers!r}. Put it in a list.")
+    chain = tuple(Activation(layer) if isinstance(layer, (str, Formula)) else layer for layer in layers)
+    if not chain:
+        raise ValueError("expected at least one layer, got none")
+    for i, layer in enumerate(chain):
+        if isinstance(layer, type) and issubclass(layer, Layer):
+            raise TypeError(f"layer {i} is the class {layer.__name__}, not an instance: write {layer.__name__}(...)")
+        if not isinstance(layer, Layer):
+            known = [kind.__name__ for kind in Layer.__subclasses__()]
+            raise TypeError(f"layer {i} is {layer!r}, not a Layer. {unknown('layer', type(layer).__name__, known)}")
+        if hasattr(layer, "__dataclass_fields__"):  # of the user's own, whose __post_init__ may not call the base's
+            normalize(layer)
+    return chain
