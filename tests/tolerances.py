@@ -33,6 +33,8 @@ LIMITS = {
     "gelu, silu, mish, relative to nearby values": 1e-15,
     "fall between neighbouring floats, in ulp": 3.0,
     "entropy of equal logits, in ulp": 1.0,
+    "elementary function, float32, in ulp": 2.5,
+    "elementary function, float64, in ulp": 1.5,
     "weights as repeated rows, parameters after 6 steps": 1e-12,
     # optimizers, schedules, initializers
     "update by hand": 1e-14,

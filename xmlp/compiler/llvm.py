@@ -2,79 +2,20 @@
 
 A kernel is two nested loops over rows and columns whose sizes are arguments, so that one kernel serves every shape of
 the same structure. What a pass along a row needs of an earlier pass is read from memory. LLVM makes vector code of the
-inner loop; exp, log, tanh and their kin are written here for float32 in operations that have vector forms, and taken
-from the mathematics library for float64.
+inner loop, exp, log, tanh and their kin being written in operations that have vector forms (`llvm_math.py`).
 """
 
 import hashlib
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from xmlp.compiler.llvm_code import TYPES, Code, literal
+from xmlp.compiler.llvm_math import FUNCTIONS
 from xmlp.compiler.planner import ITEM, REDUCTIONS, Kernel, Operand, Place, base, level, phases
 from xmlp.compiler.tensor import FLOATS, PlanError, TensorNode, matrix
 
-TYPES = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "uint8": "i8", "bool": "i1"}
 MEMORY = {**TYPES, "bool": "i8"}
-
-
-def literal(value: float, dtype: str) -> str:
-    """A number in the notation of the language, rounded to `dtype`."""
-    if dtype == "bool":
-        return "true" if value else "false"
-    if dtype not in FLOATS:
-        return str(int(value))
-    if dtype == "float32":
-        try:
-            value = struct.unpack("f", struct.pack("f", value))[0]
-        except OverflowError:
-            value = float("inf") if value > 0 else float("-inf")
-    return "0x" + struct.pack(">d", value).hex().upper()
-
-
-class Code:
-    """Lines of one function, in the order of execution."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.cells: list[str] = []  # room on the stack, set aside before the first line
-        self._count = 0
-
-    @property
-    def text(self) -> str:
-        return "\n".join([*self.cells, *self.lines])
-
-    def new(self, text: str) -> str:
-        """A line that defines a value; returns its name."""
-        self._count += 1
-        name = f"%v{self._count}"
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def do(self, text: str) -> None:
-        self.lines.append(f"  {text}")
-
-    def cell(self, name: str, kind: str) -> None:
-        self.cells.append(f"  {name} = alloca {kind}")
-
-    def label(self, name: str) -> None:
-        self.lines.append(f"{name}:")
-
-    def loop(self, name: str, count: str, body: Callable[[str], None]) -> None:
-        """`for i in range(count)`, the count being a value or a number."""
-        counter = f"%{name}.at"
-        self.cell(counter, "i64")
-        self.do(f"store i64 0, ptr {counter}")
-        self.do(f"br label %{name}.test")
-        self.label(f"{name}.test")
-        i = self.new(f"load i64, ptr {counter}")
-        self.do(f"br i1 {self.new(f'icmp slt i64 {i}, {count}')}, label %{name}.body, label %{name}.end")
-        self.label(f"{name}.body")
-        body(i)
-        self.do(f"store i64 {self.new(f'add nsw i64 {i}, 1')}, ptr {counter}")
-        self.do(f"br label %{name}.test")
-        self.label(f"{name}.end")
 
 
 @dataclass(frozen=True)
@@ -114,7 +55,6 @@ _COMPARISONS = {
     "equal": ("oeq", "eq"), "not_equal": ("une", "ne"),
 }  # fmt: skip
 _AHEAD = 4  # rows
-_FUNCTIONS = ("exp", "expm1", "log", "log1p", "tanh")
 
 
 class _Emitter:
@@ -402,14 +342,12 @@ def operation(code: Code, op: str, values: Sequence[str], dtype: str, constants:
         return square if constants[1] == 2 else code.new(f"fmul contract {kind} {square}, {values[0]}")
     if op == "pow" and is_float:
         return code.new(f"call {kind} @llvm.pow.{_SUFFIX[dtype]}({kind} {values[0]}, {kind} {values[1]})")
-    if op in _FUNCTIONS:
-        return code.new(f"call {kind} @{_LIBRARY[op, dtype]}({kind} {values[0]})")
+    if (op, dtype) in FUNCTIONS:
+        return code.new(f"call {kind} @{FUNCTIONS[op, dtype]}({kind} {values[0]})")
     raise PlanError(f"{op} of {dtype} has no code")
 
 
 _SUFFIX = {"float32": "f32", "float64": "f64"}
-_LIBRARY = {(f, "float32"): f"x.{f}" for f in _FUNCTIONS} | {(f, "float64"): f for f in _FUNCTIONS}
-_LIBRARY |= {("exp", "float64"): "llvm.exp.f64", ("log", "float64"): "llvm.log.f64"}
 
 
 def _extreme(code: Code, op: str, values: Sequence[str], dtype: str, constants: Sequence[float | None]) -> str:
@@ -421,138 +359,3 @@ def _extreme(code: Code, op: str, values: Sequence[str], dtype: str, constants: 
             chosen = code.new(f"fcmp {order} {kind} {values[i]}, {values[1 - i]}")
             return code.new(f"select i1 {chosen}, {kind} {values[i]}, {kind} {values[1 - i]}")
     return code.new(f"call {kind} @llvm.{op}.{_SUFFIX[dtype]}({kind} {values[0]}, {kind} {values[1]})")
-
-
-# --- functions for float32 in operations that have vector forms -----------------------------------------------------
-
-
-def _single(value: float) -> str:
-    return literal(value, "float32")
-
-
-def _f32(code: Code, op: str, *values: str | float) -> str:
-    written = [literal(v, "float32") if isinstance(v, (int, float)) else v for v in values]
-    return code.new(f"f{op} contract float {written[0]}, {written[1]}")
-
-
-def _polynomial(code: Code, x: str, coefficients: Sequence[float]) -> str:
-    """Horner's scheme, the highest coefficient first."""
-    value: str | float = coefficients[0]
-    for c in coefficients[1:]:
-        value = _f32(code, "add", _f32(code, "mul", value, x), c)
-    return str(value)
-
-
-def _within(code: Code, x: str, low: float, high: float) -> str:
-    """x kept between two numbers; nan stays nan."""
-    for order, bound in (("ogt", high), ("olt", low)):
-        beyond = code.new(f"fcmp {order} float {x}, {_single(bound)}")
-        x = code.new(f"select i1 {beyond}, float {_single(bound)}, float {x}")
-    return x
-
-
-_LN2 = (0.693359375, -2.12194440e-4)  # in two parts, the first short enough for exact multiples
-_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
-_LOG = (
-    7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-    2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
-)  # fmt: skip
-
-
-def _reduced_exp(code: Code, x: str) -> tuple[str, str]:
-    """n and exp(r) - 1 with x = n ln 2 + r, |r| <= ln 2 / 2 (minimax coefficients of the Cephes library)."""
-    shifter = 12582912.0  # 1.5 2^23: adding it rounds to an integer, which then lies in the low bits
-    scaled = code.new(f"fmul float {x}, {_single(1.4426950408889634)}")
-    shifted = code.new(f"fadd float {scaled}, {_single(shifter)}")
-    bits = code.new(f"bitcast float {shifted} to i32")
-    n = code.new(f"sub i32 {bits}, {struct.unpack('i', struct.pack('f', shifter))[0]}")
-    whole = code.new(f"fsub float {shifted}, {_single(shifter)}")
-    r = _f32(code, "sub", _f32(code, "sub", x, _f32(code, "mul", whole, _LN2[0])), _f32(code, "mul", whole, _LN2[1]))
-    tail = _f32(code, "mul", _polynomial(code, r, _EXP), _f32(code, "mul", r, r))
-    return n, _f32(code, "add", tail, r)
-
-
-def _power_of_two(code: Code, n: str) -> str:
-    """2^n for -127 <= n <= 128, 2^-127 being 0."""
-    biased = code.new(f"add i32 {n}, 127")
-    return code.new(f"bitcast i32 {code.new(f'shl i32 {biased}, 23')} to float")
-
-
-def _exp(code: Code, x: str) -> str:
-    """exp(x) = 2^n exp(r), the power in two factors so that neither overflows."""
-    n, e = _reduced_exp(code, _within(code, x, -104.0, 89.0))
-    half = code.new(f"ashr i32 {n}, 1")
-    rest = code.new(f"sub i32 {n}, {half}")
-    scaled = _f32(code, "mul", _f32(code, "add", e, 1.0), _power_of_two(code, half))
-    return code.new(f"fmul float {scaled}, {_power_of_two(code, rest)}")
-
-
-def _expm1(code: Code, x: str) -> str:
-    """exp(x) - 1 = 2 (2^(n-1) (exp(r) - 1) + (2^(n-1) - 1/2))."""
-    n, e = _reduced_exp(code, _within(code, x, -87.0, 88.9))
-    power = _power_of_two(code, code.new(f"sub i32 {n}, 1"))
-    half = _f32(code, "add", _f32(code, "mul", power, e), _f32(code, "sub", power, 0.5))
-    return code.new(f"fadd float {half}, {half}")
-
-
-def _tanh(code: Code, x: str) -> str:
-    """tanh(x) = -sign(x) e / (2 + e) with e = exp(-2 |x|) - 1."""
-    size = _within(code, code.new(f"call float @llvm.fabs.f32(float {x})"), 0.0, 10.0)
-    e = _expm1(code, _f32(code, "mul", size, -2.0))
-    t = code.new(f"fdiv float {e}, {_f32(code, 'add', e, 2.0)}")
-    return code.new(f"call float @llvm.copysign.f32(float {t}, float {x})")
-
-
-def _log(code: Code, x: str) -> str:
-    """log(x) = e ln 2 + log(m) with x = 2^e m, sqrt(1/2) <= m < sqrt(2) (minimax coefficients of Cephes)."""
-    tiny = code.new(f"fcmp olt float {x}, {_single(2.0**-126)}")
-    scaled = code.new(f"select i1 {tiny}, float {_f32(code, 'mul', x, 2.0**23)}, float {x}")
-    bits = code.new(f"bitcast float {scaled} to i32")
-    exponent = code.new(f"ashr i32 {code.new(f'sub i32 {bits}, {0x3F3504F3}')}, 23")
-    whole = code.new(f"shl i32 {exponent}, 23")
-    mantissa = code.new(f"bitcast i32 {code.new(f'sub i32 {bits}, {whole}')} to float")
-    less = code.new(f"select i1 {tiny}, i32 23, i32 0")
-    e = code.new(f"sitofp i32 {code.new(f'sub i32 {exponent}, {less}')} to float")
-    f = _f32(code, "sub", mantissa, 1.0)
-    square = _f32(code, "mul", f, f)
-    y = _f32(code, "mul", _f32(code, "mul", _polynomial(code, f, _LOG), f), square)
-    y = _f32(code, "sub", _f32(code, "add", y, _f32(code, "mul", e, _LN2[1])), _f32(code, "mul", square, 0.5))
-    value = _f32(code, "add", _f32(code, "add", f, y), _f32(code, "mul", e, _LN2[0]))
-    for test, limit, result in (("oeq", 0.0, float("-inf")), ("ult", 0.0, float("nan"))):
-        hit = code.new(f"fcmp {test} float {x}, {_single(limit)}")
-        value = code.new(f"select i1 {hit}, float {_single(result)}, float {value}")
-    infinite = code.new(f"fcmp oeq float {x}, {_single(float('inf'))}")
-    return code.new(f"select i1 {infinite}, float {x}, float {value}")
-
-
-def _log1p(code: Code, x: str) -> str:
-    """log(1 + x) = log(u) + (x - (u - 1)) / u with u = 1 + x as rounded."""
-    u = code.new(f"fadd float {x}, {_single(1.0)}")
-    logarithm = _log(code, u)
-    back = code.new(f"fsub float {u}, {_single(1.0)}")
-    lost = code.new(f"fsub float {x}, {back}")
-    value = _f32(code, "add", logarithm, code.new(f"fdiv float {lost}, {u}"))
-    inside = code.new(f"fcmp ogt float {u}, {_single(0.0)}")  # not so for x <= -1 and nan
-    value = code.new(f"select i1 {inside}, float {value}, float {logarithm}")
-    infinite = code.new(f"fcmp oeq float {x}, {_single(float('inf'))}")
-    return code.new(f"select i1 {infinite}, float {x}, float {value}")
-
-
-def prelude() -> str:
-    """What every module of kernels begins with."""
-    lines = []
-    for suffix, kind in (("f32", "float"), ("f64", "double")):
-        lines += [f"declare {kind} @llvm.{name}.{suffix}({kind})" for name in ("fabs", "sqrt", "exp", "log")]
-        lines += [
-            f"declare {kind} @llvm.{n}.{suffix}({kind}, {kind})" for n in ("pow", "maximum", "minimum", "copysign")
-        ]
-    lines += [f"declare double @{name}(double) #1" for name in ("expm1", "log1p", "tanh")]
-    lines.append("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    for name, body in (("exp", _exp), ("expm1", _expm1), ("tanh", _tanh), ("log", _log), ("log1p", _log1p)):
-        code = Code()
-        result = body(code, "%x")
-        lines.append(f"define internal float @x.{name}(float %x) #2 {{\n{code.text}\n  ret float {result}\n}}")
-    lines.append("attributes #0 = { noinline nounwind }")
-    lines.append("attributes #1 = { nounwind willreturn memory(none) }")
-    lines.append("attributes #2 = { alwaysinline nounwind willreturn memory(none) }")
-    return "\n".join(lines) + "\n"

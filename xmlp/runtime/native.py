@@ -13,7 +13,9 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
-from xmlp.compiler.llvm import Code, emit, prelude
+from xmlp.compiler.llvm import emit
+from xmlp.compiler.llvm_code import Code
+from xmlp.compiler.llvm_math import prelude
 from xmlp.compiler.planner import Copy, Kernel, Place, Plan, Product
 from xmlp.compiler.rows import factor
 from xmlp.host import memory
@@ -56,7 +58,8 @@ class Compiler:
     def _addresses(self, functions: Mapping[str, str]) -> dict[str, int]:
         new = {name: functions[name] for name in sorted(functions) if name not in self._known}
         if new:
-            text = prelude() + "\n".join(new.values())
+            kernels = "\n".join(new.values())
+            text = prelude(kernels) + kernels
             key = hashlib.sha256(f"{self._identity}\n{text}".encode()).hexdigest()
             code = cache.load(key)
             if code is None:
