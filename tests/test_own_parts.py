@@ -1,5 +1,7 @@
 """Optimizers and losses of a user's own that are more than elementwise: each short, and planned."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -149,3 +151,93 @@ def test_a_loss_with_more_columns_than_targets(loss, outputs, weights):
     if outputs == 3 and weights is None:
         below = (found[0].predict(X) > Y).mean(axis=0)
         assert np.abs(below - [0.25, 0.5, 0.75]).max() < 0.1
+
+
+# --- a loss with another link -----------------------------------------------------------------------------------------
+
+RATE = losses.Link("exp", xmlp.elementwise(lambda xp, z: xp.exp(z)))
+COUNTS = RNG.poisson(np.exp(1.0 + X[:, :1] - 0.5 * X[:, 1:2])).astype(np.float64)
+
+
+@xmlp.elementwise
+def poisson_terms(xp, z, y):
+    """L = exp(z) - y z, the negative logarithm of the Poisson distribution of mean exp(z) but for a constant."""
+    return xp.exp(z) - y * z
+
+
+@dataclass(frozen=True)
+class Poisson(losses.Loss):
+    """Counts: the raw outputs are logarithms of their means."""
+
+    reduction: str = "mean"
+    link: ClassVar[losses.Link] = RATE
+    name: ClassVar[str] = "Poisson"
+
+    def terms_and_gradient(self, ctx, predictions, targets):
+        terms = ctx.apply(poisson_terms, predictions, targets)
+        return terms, ctx.apply(poisson_terms.derivative, predictions, targets)
+
+
+def test_a_loss_with_another_link(tmp_path):
+    layers = [Dense(16, "tanh"), Dense(1)]
+    (planned, trainer), (plain, _) = (
+        trained(p, loss=Poisson(), layers=layers, y=COUNTS, metrics=["mae"]) for p in (True, False)
+    )
+    assert np.abs(planned.theta - plain.theta).max() <= 1e-12
+    trainer.fit(X, COUNTS, epochs=60)
+    means = planned.predict_response(X)
+    assert planned.link == "exp"
+    assert np.abs(means / np.exp(planned.predict(X)) - 1.0).max() <= 1e-14
+    assert np.abs(means.mean() / COUNTS.mean() - 1.0) < 0.05
+    assert trainer.evaluate(X, COUNTS)["mae"] == pytest.approx(np.abs(means - COUNTS).mean())
+    with pytest.raises(ValueError, match=r"\"exp\": it was not trained with a cross-entropy"):
+        planned.predict_proba(X)
+    with pytest.raises(ValueError, match="names no loss: pass loss="):
+        planned.fit(X, COUNTS)
+
+
+def test_a_link_of_ones_own_is_kept(tmp_path):
+    network, trainer = trained(True, loss=Poisson(), layers=[Dense(1)], y=COUNTS)
+    network.save(tmp_path / "model")
+    trainer.save(tmp_path / "run")
+    loaded = xmlp.load(tmp_path / "model", custom={"exp": RATE})
+    resumed = xmlp.Trainer.resume(tmp_path / "run", custom={"exp": RATE, "Poisson": Poisson}).network
+    for other in (loaded, resumed, copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert other.link == "exp"
+        assert np.array_equal(other.predict_response(X), network.predict_response(X))
+    for custom in (None, {"exp": Poisson}):
+        with pytest.raises(xmlp.errors.CheckpointError, match="unknown link 'exp': pass a link of your own"):
+            xmlp.load(tmp_path / "model", custom=custom)
+    with pytest.raises(ValueError, match=r"outcome 'events'.*'event'"):
+        losses.Link("exp", RATE.function, "events")
+    with pytest.raises(TypeError, match="a formula"):
+        losses.Link("exp", np.exp)
+    with pytest.raises(ValueError, match=r"unknown link 'soft_max'\. Did you mean 'softmax'"):
+        network.link = "soft_max"
+
+
+def test_outputs_that_are_probabilities_already_pass_no_link():
+    """A network that ends in a function of its own, trained with a cross-entropy of probabilities."""
+    y = (X[:, :1] > 0) * 1.0
+    network = xmlp.Network([Dense(8, "tanh"), Dense(1), "hard_sigmoid"], 5, dtype="float64", seed=1)
+    loss = losses.BinaryCrossEntropy(from_logits=False)
+    trainer = xmlp.Trainer(network, loss=loss, optimizer="adam", metrics=["accuracy", "mae"])
+    trainer.fit(X, y, epochs=20, batch_size=32)
+    p, measured = network.predict(X), trainer.evaluate(X, y)
+    assert network.link == "event_probability"
+    assert np.array_equal(network.predict_proba(X), p)
+    assert np.array_equal(network.predict_label(X)[:, None], p > 0.5)
+    assert measured["accuracy"] == pytest.approx(((p > 0.5) == y).mean())
+    assert measured["mae"] == pytest.approx(np.abs(p - y).mean())
+    with pytest.raises(ValueError, match="no probabilities to calibrate"):
+        network.calibrate(X, y)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy"])
+def test_metrics_are_those_of_predictions_and_decisions(loss):
+    """Decisions at a half: of the outputs where there is no link, of probabilities behind one, where errors are too."""
+    y = (X[:, :1] > 0) * 1.0
+    network, trainer = trained(True, loss=loss, layers=[Dense(8, "tanh"), Dense(1)], y=y, metrics=["accuracy", "mae"])
+    p, measured = network.predict_response(X), trainer.evaluate(X, y)
+    assert measured["accuracy"] == pytest.approx(((p > 0.5) == y).mean())
+    assert measured["mae"] == pytest.approx(np.abs(p - y).mean())

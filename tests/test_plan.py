@@ -25,9 +25,9 @@ from xmlp.layers import (
     ParamSpec,
     Residual,
     Standardize,
-    masked,
     random_bits,
 )  # fmt: skip
+from xmlp.layers.dropout import masked
 from xmlp.runtime import programs, replay
 from xmlp.training.planned import PlannedRunner
 from xmlp.training.step import Runner

@@ -18,6 +18,7 @@ from xmlp.types import Array
 
 __all__ = ["Metric", "accuracy", "confusion_matrix", "f1", "get", "mae", "precision", "r2", "recall", "rmse"]
 
+_NEEDS = "labels", "predictions", "outputs"
 _AVERAGES = ("auto", "macro", "micro", "weighted")
 _BLOCK = 2**18  # numbers in the one-hot matrix of a block of rows: 2 MiB
 _MAX_CLASSES = 2**16
@@ -274,7 +275,7 @@ class Metric(NamedTuple):
 
     name: str
     function: Callable[..., Any]
-    needs: str  # "labels" or "predictions": what it compares with the targets
+    needs: str  # what it compares with the targets: "labels", "predictions", or "outputs", which no link has turned
 
 
 _METRICS = {
@@ -299,7 +300,8 @@ def get(metric: str | Callable[..., Any] | Metric) -> Metric:
     metric : str or callable
         "accuracy", "precision", "recall", "f1", "r2", "mae", "rmse", or a function
         ``(targets, predictions, *, sample_weight=None) -> float``. Its attribute ``needs``, "predictions"
-        unless given, says whether it wants the network's outputs or "labels". One with a parameter ``classes=None``
+        unless given, says what it wants: the network's predictions (probabilities after a cross-entropy), its raw
+        "outputs" or "labels". One with a parameter ``classes=None``
         is given the network's number of classes there.
 
     Returns
@@ -330,8 +332,8 @@ def get(metric: str | Callable[..., Any] | Metric) -> Metric:
     known = next((entry for entry in _METRICS.values() if entry.function is metric), None)
     name = getattr(metric, "__name__", type(metric).__name__)
     needs = getattr(metric, "needs", known.needs if known else "predictions")
-    if needs not in ("labels", "predictions"):
-        raise ValueError(unknown(f"attribute needs of the metric {name}:", needs, ("labels", "predictions")))
+    if needs not in _NEEDS:
+        raise ValueError(unknown(f"attribute needs of the metric {name}:", needs, _NEEDS))
     return Metric(name, metric, needs)
 
 

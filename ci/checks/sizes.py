@@ -14,8 +14,8 @@ LARGER_FILES = {
     "compiler/planner.py": 633,
     "data/kinds.py": 479,
     "estimators/base.py": 591,
-    "metrics.py": 512,
-    "model/network.py": 651,
+    "metrics.py": 514,
+    "model/network.py": 670,
     "model/trainer.py": 656,
 }
 LARGER_FUNCTIONS = {

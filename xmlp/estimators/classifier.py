@@ -229,7 +229,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         measured = super()._metrics()
         if self._task != "multiclass" or not self._loss().elementwise:
             return measured
-        return [m._replace(function=_OfClass(m.function), needs="predictions") if m.needs == "labels" else m
+        return [m._replace(function=_OfClass(m.function), needs="outputs") if m.needs == "labels" else m
                 for m in measured]  # fmt: skip
 
     def _link(self) -> str:

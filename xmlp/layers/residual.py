@@ -22,6 +22,7 @@ class Residual(Layer):
 
     Examples
     --------
+    >>> from xmlp.layers import Dense
     >>> Residual([Dense(8, activation="relu"), Dense(4)]).build(4)[0]
     4
     """

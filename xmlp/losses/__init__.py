@@ -16,9 +16,10 @@ from xmlp.losses.base import Loss, UserLoss
 from xmlp.losses.cross_entropy import *  # noqa: F403 - each family names in its `__all__` what it offers
 from xmlp.losses.elementwise import *  # noqa: F403
 from xmlp.losses.elementwise import ElementwiseLoss
+from xmlp.losses.links import LINKS, Link, link
 from xmlp.losses.targets import reals
 
-__all__ = ["Loss", "UserLoss", "reals"]
+__all__ = ["LINKS", "Link", "Loss", "UserLoss", "link", "reals"]
 __all__ += cross_entropy.__all__
 __all__ += elementwise.__all__
 

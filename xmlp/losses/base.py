@@ -10,6 +10,7 @@ from xmlp.backends.context import Context, plain
 from xmlp.errors import unknown
 from xmlp.host.scalars import Normalized
 from xmlp.host.settings import flag
+from xmlp.losses.links import Link, link
 from xmlp.losses.targets import reals
 from xmlp.types import Array
 
@@ -22,13 +23,14 @@ class Loss(Normalized, ABC):
     ----------
     reduction : {"mean", "sum", "none"}
         How the losses of the examples become one number: their weighted mean, their weighted sum, or not at all.
-    link : str
-        What turns the raw outputs of a network trained with it into predictions: "identity", "sigmoid", "softmax".
+    link : str or Link
+        What turns the raw outputs of a network trained with it into predictions: "identity", "sigmoid", "softmax", or
+        a `Link` of your own.
     elementwise : bool
         Whether each term depends on one output alone: then outputs can have weights of their own.
     """
 
-    link: ClassVar[str] = "identity"
+    link: ClassVar[str | Link] = "identity"
     elementwise: ClassVar[bool] = False
     name: ClassVar[str] = "loss"
 
@@ -46,6 +48,11 @@ class Loss(Normalized, ABC):
     @abstractmethod
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
         """The loss terms, and the derivative of their sum with respect to the predictions; both (N, outputs)."""
+
+    @property
+    def output_link(self) -> Link:
+        """The link for the outputs that the loss takes: that of outputs which are probabilities already if they are."""
+        return link(self.link)
 
     def at_raw_outputs(self) -> "Loss":
         """The same loss as a function of what comes before the link: at logits instead of probabilities."""

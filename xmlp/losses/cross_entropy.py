@@ -9,6 +9,7 @@ from xmlp.backends.context import Context
 from xmlp.graph import Formula, elementwise
 from xmlp.losses.base import Loss
 from xmlp.losses.elementwise import Standard
+from xmlp.losses.links import CLASS, EVENT, Link
 from xmlp.losses.targets import class_labels, reals, refuse
 from xmlp.types import Array
 
@@ -67,12 +68,17 @@ class BinaryCrossEntropy(Standard):
     from_logits: bool = True
     reduction: str = "mean"
     soft_targets: bool = False
-    link: ClassVar[str] = "sigmoid"
+    link: ClassVar[str | Link] = "sigmoid"
     name: ClassVar[str] = "binary cross-entropy"
 
     @property
     def formula(self) -> Formula:
         return cross_entropy_at_logit if self.from_logits else cross_entropy_at_probability
+
+    @property
+    def output_link(self) -> Link:
+        """That of its name for logits, else of probabilities."""
+        return super().output_link if self.from_logits else EVENT
 
     def at_raw_outputs(self) -> "BinaryCrossEntropy":
         return BinaryCrossEntropy(True, self.reduction, self.soft_targets)
@@ -109,8 +115,13 @@ class SoftmaxCrossEntropy(Loss):
     from_logits: bool = True
     reduction: str = "mean"
     soft_targets: bool = False
-    link: ClassVar[str] = "softmax"
+    link: ClassVar[str | Link] = "softmax"
     name: ClassVar[str] = "softmax cross-entropy"
+
+    @property
+    def output_link(self) -> Link:
+        """That of its name for logits, else of probabilities."""
+        return super().output_link if self.from_logits else CLASS
 
     def at_raw_outputs(self) -> "SoftmaxCrossEntropy":
         return SoftmaxCrossEntropy(True, self.reduction, self.soft_targets)

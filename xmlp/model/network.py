@@ -17,7 +17,7 @@ from xmlp.host import files, memory, seeds
 from xmlp.host.scalars import plain
 from xmlp.host.settings import number
 from xmlp.layers import COARSE, Layer, Standardize, chain_of
-from xmlp.losses import Loss
+from xmlp.losses import Link, Loss
 from xmlp.network import configs, decisions, saved
 from xmlp.network.chain import Chain
 from xmlp.network.functions import Functions, Rows
@@ -61,7 +61,8 @@ class Network:
     stats : array (S,)
         Statistics that layers keep but do not learn.
     link : str
-        "identity", "sigmoid" or "softmax": what turns the raw outputs into probabilities. Set by the loss at training.
+        The name of what turns the raw outputs into predictions, as "identity", "sigmoid" or "softmax". Set by the loss
+        at training; assign a name or a `xmlp.losses.Link`. The link itself is `link_object`.
     metadata : dict
         Anything JSON can hold; saved and loaded with the network.
     temperature : float
@@ -106,7 +107,7 @@ class Network:
         """Everything but the vectors: nothing here takes memory in proportion to the sizes of the layers."""
         self.chain = Chain(layers, in_features, backend)
         self.seed = seeds.check_seed(seed)
-        self.link = self.chain.output_link
+        self.link_object = self.chain.output_link
         self.metadata: dict[str, Any] = {}
         self._temperature = 1.0
         self._thresholds: list[float] | None = None
@@ -181,6 +182,15 @@ class Network:
     def vectors(self) -> dict[str, Array]:
         """theta and stats by name."""
         return {"theta": self._theta, "stats": self._stats}
+
+    @property
+    def link(self) -> str:
+        """The name of what turns raw outputs into predictions."""
+        return self.link_object.name
+
+    @link.setter
+    def link(self, value: str | Link) -> None:
+        self.link_object = loss_functions.link(value)
 
     @property
     def temperature(self) -> float:
@@ -263,7 +273,7 @@ class Network:
     # --- for people -------------------------------------------------------------------------------------------------
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
-        """Raw outputs (N, out_features).
+        """Raw outputs (N, out_features), through no link; see `predict_response` and `predict_proba`.
 
         Parameters
         ----------
@@ -274,21 +284,27 @@ class Network:
         """
         return self._outputs(x, batch_size, None)
 
+    def predict_response(self, x: Any, batch_size: int | None = None) -> Any:
+        """The raw outputs through the link, (N, out_features): probabilities after a cross-entropy, means after a loss
+        with a link of its own, and the outputs as they are without one.
+        """
+        return self._outputs(x, batch_size, self.link_object)
+
     def predict_proba(self, x: Any, batch_size: int | None = None) -> Any:
         """Probabilities (N, out_features): the raw outputs through the link."""
-        if self.link == "identity":
+        if not self.link_object.probabilities:
             raise ValueError(
-                'this network has link "identity": it was not trained with a cross-entropy. '
+                f'this network has link "{self.link}": it was not trained with a cross-entropy. '
                 'Use predict, or set network.link to "sigmoid" or "softmax".'
             )
-        return self._outputs(x, batch_size, self.link)
+        return self._outputs(x, batch_size, self.link_object)
 
-    def _outputs(self, x: Any, batch_size: int | None, link: str | None) -> Any:
+    def _outputs(self, x: Any, batch_size: int | None, link: Link | None) -> Any:
         features, to_caller = self.inputs.features(x)
         return to_caller(self.compute(features, link=link, batch_size=batch_size))
 
     def compute(
-        self, x: Array, *, link: str | None = None, raw: bool = False, batch_size: int | None = None
+        self, x: Array, *, link: Link | None = None, raw: bool = False, batch_size: int | None = None
     ) -> Array:  # fmt: skip
         """The outputs for checked rows on the device, in inference mode: raw, as they are, or through a link.
 
@@ -307,7 +323,7 @@ class Network:
             For a sigmoid link, one for all or one per output; by default those of `tune_thresholds`, else 0.5. The
             comparison is strict (document 002, eq. 8). The result is (N, out_features) integers, (N,) for one output.
         """
-        if self.link == "softmax":
+        if self.link_object.outcome == "class":
             if thresholds is not None:
                 raise ValueError("thresholds belong to a sigmoid link; a softmax decides for the largest output")
             y = self.predict(x, batch_size)
@@ -315,7 +331,7 @@ class Network:
             return xp.argmax(y, axis=-1)
         p = self.predict_proba(x, batch_size)
         xp = _namespace(p)
-        kept = 0.5 if self.thresholds is None else self.thresholds
+        kept = self.link_object.threshold if self.thresholds is None else self.thresholds
         limits = self.inputs.thresholds(kept if thresholds is None else thresholds, self.out_features)
         decided = [xp.astype(p[:, k] > limits[k], xp.int32) for k in range(self.out_features)]
         return decided[0] if len(decided) == 1 else xp.stack(decided, axis=-1)
@@ -348,11 +364,11 @@ class Network:
         ValueError
             If the network has no sigmoid link.
         """
-        if self.link != "sigmoid":
+        if self.link_object.outcome != "event":
             raise ValueError(f"thresholds belong to a sigmoid link, this network has {self.link!r}")
         score = decisions.score_named(metric)
         x, truth, weights = self._validation(x, y, sample_weight)
-        p = self.backend.to_host(self.compute(x, link=self.link, batch_size=batch_size))
+        p = self.backend.to_host(self.compute(x, link=self.link_object, batch_size=batch_size))
         self.thresholds = decisions.best_thresholds(p, truth > 0.5, weights, score)
         return list(self.thresholds)
 
@@ -380,17 +396,17 @@ class Network:
         ValueError
             If the network has no sigmoid or softmax link.
         """
-        if self.link == "identity":
-            raise ValueError('a network with link "identity" has no probabilities to calibrate')
+        if not self.link_object.of_logits:
+            raise ValueError(f'a network with link "{self.link}" has no probabilities to calibrate')
         x, targets, weights = self._validation(x, y, sample_weight)
-        logits = self.backend.to_host(self.compute(x, raw=self.chain.output_link != "identity", batch_size=batch_size))
-        self.temperature = decisions.best_temperature(logits, targets, weights, self.link)
+        logits = self.backend.to_host(self.compute(x, raw=self.chain.output_link.probabilities, batch_size=batch_size))
+        self.temperature = decisions.best_temperature(logits, targets, weights, self.link_object)
         self.thresholds = None
         return self.temperature
 
     def _validation(self, x: Any, y: Any, sample_weight: Any) -> tuple[Array, Any, Any]:
         """x on the device; targets and weights of the link's cross-entropy on the host, both (N, out_features)."""
-        loss = loss_functions.get(f"{'binary' if self.link == 'sigmoid' else 'softmax'}_cross_entropy")
+        loss = loss_functions.get(self.link_object.loss or "binary_cross_entropy")
         x, targets, weights = self.inputs.batch(x, y, sample_weight, loss, self.out_features)
         y = self.backend.to_host(targets)
         if y.ndim == 1:
@@ -504,7 +520,7 @@ class Network:
         A loss that is not given follows from the output activation and the targets: binary cross-entropy for a sigmoid,
         softmax cross-entropy for a softmax and for labels of several classes, else the squared error.
         """
-        loss = fitting_loss(self.link, self.out_features, y) if loss is None else loss
+        loss = fitting_loss(self.link_object, self.out_features, y) if loss is None else loss
         trainer = self.trained_by(
             self, loss=loss, optimizer=optimizer, metrics=metrics,
             callbacks=callbacks, seed=seed, l1=l1, l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite,
@@ -544,7 +560,8 @@ class Network:
         """Link, metadata, and the decisions that were made from data."""
         known = {name: (getattr(self, name), default) for name, default in saved.DECISIONS.items()}
         made = {name: value for name, (value, default) in known.items() if value != default}
-        return {"link": self.link, "metadata": self.metadata, **made}
+        link = self.link if self.link in loss_functions.LINKS else self.link_object
+        return {"link": link, "metadata": self.metadata, **made}
 
     @classmethod
     def of_vectors(
@@ -587,6 +604,7 @@ class Network:
             "dtype": self.dtype,
             "seed": self.seed,
             **self.settings(),
+            "link": self.link,
             "metadata": configs.json_value(self.metadata, "metadata"),
         }
 
@@ -611,6 +629,7 @@ class Network:
             )
         try:
             layers, (_, in_features, _, seed, settings) = saved.layers_of(description, custom), description
+            settings["link"] = saved.link_of(settings["link"], custom)
             return cls.of_vectors(layers, in_features, there, seed, arrays, settings)
         except CheckpointError:
             raise
@@ -640,7 +659,7 @@ def load(
     Parameters
     ----------
     custom : dict, optional
-        Your own layers and activations by name; nothing in a file is ever imported.
+        Your own layers, activations and links by name; nothing in a file is ever imported.
 
     Raises
     ------

@@ -7,19 +7,16 @@ from math import prod
 from typing import Any, Self
 
 import xmlp.backends.context as contexts
-from xmlp.activations import identity, sigmoid, softmax
 from xmlp.backends import Backend
 from xmlp.host import seeds
 from xmlp.layers import Activation, Dense, Layer, chain_of, check_offsets, random_bits
-from xmlp.losses import Loss
+from xmlp.losses import LINKS, Link, Loss, link
 from xmlp.network.inputs import count
 from xmlp.network.layout import Gradients, Layout
 from xmlp.types import Array
 
 Views = tuple[list[dict[str, Array]], list[dict[str, Array]]]  # of parameters and statistics, by layer and name
 Keys = Mapping[tuple[int, ...], tuple[Any, Any]]  # (layer, *path of inner layers) -> two words
-
-LINKS: dict[str, Any] = {"identity": identity, "sigmoid": sigmoid, "softmax": softmax}
 
 
 class Chain:
@@ -182,11 +179,12 @@ class Chain:
         """The loss as it is computed here, and whether at raw outputs: a sigmoid or softmax output fuses with its
         cross-entropy, so that the gradient at its input is a - y (document 002, eq. 35).
         """
-        if "identity" not in (self.output_link, loss.link) and loss.link != self.output_link:
+        wanted, there = link(loss.link), self.output_link
+        raw = there.probabilities and wanted is there
+        if wanted.name != "identity" and there.probabilities and not raw:
             raise ValueError(
-                f"{loss.name} goes with a {loss.link} output or none, this network ends in a {self.output_link}"
+                f"{loss.name} goes with a {wanted.name} output or none, this network ends in a {there.name}"
             )
-        raw = self.output_link != "identity" and loss.link == self.output_link
         return (loss.at_raw_outputs() if raw else loss), raw
 
 
@@ -194,15 +192,15 @@ def _padded(caches: list[Any], like: list[Any]) -> list[Any]:
     return [*caches, *[None] * (len(like) - len(caches))]
 
 
-def _without_link(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], str]:
-    """The layers without a final sigmoid or softmax, and its name; "identity" if there is none."""
+def _without_link(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], Link]:
+    """The layers without a final sigmoid or softmax, and that; the identity if there is none."""
     last = layers[-1]
     function = getattr(last, "activation", None) if isinstance(last, Dense) else getattr(last, "function", None)
-    for name in ("sigmoid", "softmax"):
-        if function is LINKS[name]:
+    for there in LINKS.values():
+        if there.of_logits and function is there.function:
             if isinstance(last, Dense):
                 kernel = last.kernel_initializer if last.kernel_initializer != "auto" else "glorot_uniform"
-                return (*layers[:-1], replace(last, activation=None, kernel_initializer=kernel)), name
+                return (*layers[:-1], replace(last, activation=None, kernel_initializer=kernel)), there
             if isinstance(last, Activation) and len(layers) > 1:
-                return layers[:-1], name
-    return layers, "identity"
+                return layers[:-1], there
+    return layers, link("identity")

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from xmlp.activations import ACTIVATIONS
 from xmlp.errors import unknown
+from xmlp.losses import Link
 from xmlp.types import HostArray
 
 Score = Callable[..., HostArray]
@@ -97,7 +97,7 @@ def _cuts(values: HostArray) -> HostArray:
     return np.where(half < high, half, low)
 
 
-def best_temperature(logits: HostArray, targets: HostArray, weights: HostArray | None, link: str) -> float:
+def best_temperature(logits: HostArray, targets: HostArray, weights: HostArray | None, link: Link) -> float:
     """The T > 0 for which link(logits / T) has the least negative log-likelihood (Guo et al., 2017, section 4.2).
 
     That is convex in 1 / T, so its derivative is bisected.
@@ -109,16 +109,16 @@ def best_temperature(logits: HostArray, targets: HostArray, weights: HostArray |
         For a softmax rows of probabilities.
     weights : array (N, outputs), optional
         A softmax takes the same in each column.
-    link : {"sigmoid", "softmax"}
+    link : Link
+        The sigmoid or the softmax.
     """
     z, y = logits.astype(np.float64), targets.astype(np.float64)
     w = np.ones_like(z) if weights is None else _tame(weights)
-    probabilities = ACTIVATIONS[link]
 
     def slope(inverse: float) -> float:
         """The derivative of the negative log-likelihood with respect to 1 / T."""
         with np.errstate(under="ignore"):
-            p = probabilities.evaluate(np, inverse * z)
+            p = link.function.evaluate(np, inverse * z)
         return float((w * (p - y) * z).sum())
 
     low, high = -7.0, 7.0  # of the logarithm of 1 / T: probabilities need not become certain

@@ -8,7 +8,7 @@ import numpy as np
 from xmlp.backends import Backend, owner
 from xmlp.host.arrays import cast, centred, check_finite, host_array, resolved
 from xmlp.host.settings import count as count
-from xmlp.losses import Loss
+from xmlp.losses import Link, Loss
 from xmlp.network import row_weights as weights
 from xmlp.network.row_weights import Mean
 from xmlp.types import Array, HostArray
@@ -235,14 +235,15 @@ class Inputs:
         return [float(t) for t in host]
 
 
-def fitting_loss(link: str, outputs: int, y: Any) -> str:
-    """The name of the loss that an output link and targets ask for: softmax cross-entropy for labels of several
-    classes, and the squared error where there is no link.
+def fitting_loss(link: Link, outputs: int, y: Any) -> str:
+    """The name of the loss that an output link and targets ask for: that of the link, and softmax cross-entropy for
+    labels of several classes where there is no link.
 
-    >>> fitting_loss("identity", 3, [0, 2, 1]), fitting_loss("identity", 1, [0.5, 2.0])
+    >>> from xmlp.losses import link
+    >>> fitting_loss(link("identity"), 3, [0, 2, 1]), fitting_loss(link("identity"), 1, [0.5, 2.0])
     ('softmax_cross_entropy', 'squared_error')
     """
-    if link == "sigmoid":
-        return "binary_cross_entropy"
+    if link.loss is None:
+        raise ValueError(f"the link {link.name!r} names no loss: pass loss=")
     labels = y is not None and outputs > 1 and np.ndim(y) == 1
-    return "softmax_cross_entropy" if link == "softmax" or labels else "squared_error"
+    return "softmax_cross_entropy" if labels and link.name == "identity" else link.loss

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import xmlp.backends.context as contexts
 from xmlp.backends import Backend
 from xmlp.graph import elementwise
-from xmlp.losses import Loss
+from xmlp.losses import Link, Loss
 from xmlp.network.chain import Chain, Keys
 from xmlp.network.layout import Gradients
 from xmlp.types import Array
@@ -56,6 +56,11 @@ class Objective:
     def raw(self) -> bool:
         """Whether the loss is taken of the raw outputs, before the output link."""
         return self._at[1]
+
+    @property
+    def link(self) -> Link:
+        """What turns the outputs that the loss is taken of into predictions."""
+        return self._at[0].output_link
 
     def on(self, backend: Backend) -> "Objective":
         """The same, computing on another backend: one that traces."""

@@ -3,11 +3,14 @@
 from typing import Any
 
 from xmlp.errors import DeviceMemoryError
-from xmlp.network.chain import LINKS, Chain
+from xmlp.losses import Link
+from xmlp.network.chain import Chain
 from xmlp.network.inputs import count
 from xmlp.network.planned import PlannedFunction
 from xmlp.runtime.programs import Recent
 from xmlp.types import Array
+
+_Kind = tuple[Link | None, bool, float]  # of a pass: link, raw, temperature
 
 BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwise
 _PASSES = 8  # that are kept, by link, raw and temperature
@@ -23,10 +26,10 @@ class Predictor:
     def __init__(self, chain: Chain):
         self._chain, self._backend = chain, chain.backend
         self._planned = chain.backend.reason_against_plans() is None
-        self.passes: Recent[tuple[str | None, bool, float], PlannedFunction] = Recent(_PASSES)
+        self.passes: Recent[_Kind, PlannedFunction] = Recent(_PASSES)
 
     def outputs(
-        self, theta: Array, stats: Array, x: Array, *, link: str | None = None, raw: bool = False,
+        self, theta: Array, stats: Array, x: Array, *, link: Link | None = None, raw: bool = False,
         temperature: float = 1.0, batch_size: int | None = None,
     ) -> Array:  # fmt: skip
         """As they are, raw, or through a link whose logits are divided by a temperature; in blocks of rows.
@@ -40,7 +43,7 @@ class Predictor:
         blocks = [x[start : min(start + size, rows), :] for start in range(0, rows, size)]
         return self._backend.xp.concat([self._whole(kind, theta, stats, block) for block in blocks])
 
-    def _whole(self, kind: tuple[str | None, bool, float], theta: Array, stats: Array, x: Array) -> Array:
+    def _whole(self, kind: _Kind, theta: Array, stats: Array, x: Array) -> Array:
         try:
             return self._block(kind, theta, stats, x)
         except self._backend.out_of_memory as error:
@@ -55,7 +58,7 @@ class Predictor:
         halves = [self._whole(kind, theta, stats, x[h, :]) for h in (slice(rows // 2), slice(rows // 2, rows))]
         return self._backend.xp.concat(halves)
 
-    def _block(self, kind: tuple[str | None, bool, float], theta: Array, stats: Array, x: Array) -> Array:
+    def _block(self, kind: _Kind, theta: Array, stats: Array, x: Array) -> Array:
         if self._planned:
             planned = self.passes.find(kind)
             if planned is None:
@@ -65,7 +68,7 @@ class Predictor:
                 return made["y"]
         return self._forward(kind, self._backend, theta, stats, x)
 
-    def planned_pass(self, link: str | None, raw: bool, temperature: float) -> PlannedFunction:
+    def planned_pass(self, link: Link | None, raw: bool, temperature: float) -> PlannedFunction:
         """The pass of one kind, as a plan."""
         kind = (link, raw, temperature)
         return PlannedFunction(
@@ -76,15 +79,13 @@ class Predictor:
             told="prediction" if self._chain.built_in else "",
         )
 
-    def _forward(
-        self, kind: tuple[str | None, bool, float], backend: Any, theta: Array, stats: Array, x: Array
-    ) -> Array:
+    def _forward(self, kind: _Kind, backend: Any, theta: Array, stats: Array, x: Array) -> Array:
         (link, raw, temperature), chain = kind, self._chain
         if backend is not self._backend:  # being traced
             chain = chain.on(backend)
         x = x if x.dtype == backend.float_dtype else backend.xp.astype(x, backend.float_dtype)
-        if link is not None and temperature != 1.0:
+        if link is not None and link.of_logits and temperature != 1.0:
             logits, _ = chain.pass_forward(theta, stats, x, raw=True)
-            return backend.apply(LINKS[link], logits / temperature)
+            return backend.apply(link.function, logits / temperature)
         y, _ = chain.pass_forward(theta, stats, x, raw=raw)
-        return y if link in (None, chain.output_link) else backend.apply(LINKS[str(link)], y)
+        return y if link in (None, chain.output_link) else backend.apply(link.function, y)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from xmlp.errors import CheckpointError
+from xmlp.losses import LINKS, Link
 from xmlp.network import configs
-from xmlp.network.chain import LINKS
 
 FIELDS = ("layers", "in_features", "dtype", "seed", "link", "metadata")  # of a configuration
 DECISIONS = {"temperature": 1.0, "thresholds": None}  # which it has where they differ from these
@@ -32,12 +32,10 @@ def described(config: Mapping[str, Any], arrays: Mapping[str, Any]) -> Descripti
     """
     _check_names("configuration", config, FIELDS, (*FIELDS, *DECISIONS))
     _check_names("file", arrays, VECTORS, VECTORS)
-    dtype, link = config["dtype"], config["link"]
+    dtype = config["dtype"]
     if dtype not in ("float32", "float64") or any(str(a.dtype) != dtype for a in arrays.values()):
         kinds = ", ".join(f"{name} of {a.dtype}" for name, a in arrays.items())
         raise CheckpointError(f"the dtype of the network is {dtype!r}; the file holds {kinds}")
-    if not isinstance(link, str) or link not in LINKS:
-        raise CheckpointError(f"unknown link {link!r}")
     if not isinstance(config["metadata"], dict):
         raise CheckpointError(f"metadata is not an object but {type(config['metadata']).__name__}")
     settings = {name: config[name] for name in ("link", "metadata", *DECISIONS) if name in config}
@@ -49,6 +47,15 @@ def _check_names(what: str, given: Mapping[str, Any], needed: tuple[str, ...], a
         raise CheckpointError(f"the {what} lacks {min(missing)!r}")
     if strange := set(given) - set(allowed):
         raise CheckpointError(f"the {what} holds {min(map(str, strange))!r}, which does not belong there")
+
+
+def link_of(name: Any, custom: Mapping[str, Any] | None) -> Link:
+    """The link of that name; one that xmlp does not have is looked up in `custom` alone."""
+    known = {**(custom or {}), **LINKS}
+    link = known.get(name) if isinstance(name, str) else None
+    if not isinstance(link, Link):
+        raise CheckpointError(f"unknown link {name!r}: pass a link of your own as custom={{name: link}}")
+    return link
 
 
 def layers_of(description: Description, custom: Mapping[str, Any] | None) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from xmlp.losses import Link
 from xmlp.metrics import Metric, of_classes
 from xmlp.network.functions import Functions, Rows
 from xmlp.network.objective import Objective
@@ -42,26 +43,27 @@ def measure(
     if metrics:
         joined = backend.to_host(outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs))
         w = None if data.weights is None else backend.to_host(data.weights)
-        link = loss.link if loss.link != "identity" else network.link
-        cut = 0.0 if raw or network.chain.output_link == "identity" else 0.5
-        result.update(_metric_values(metrics, joined, link, cut, backend.to_host(data.y), w))
+        link = objective.link if objective.link.name != "identity" else network.link_object
+        before = raw or not network.chain.output_link.probabilities  # the outputs are
+        predictions = link.function.evaluate(np, joined) if before else joined
+        result.update(_metric_values(metrics, joined, predictions, link, backend.to_host(data.y), w))
     return result
 
 
 def _metric_values(
-    metrics: Sequence[Metric], outputs: Any, link: str, cut: float, targets: Any, weights: Any
+    metrics: Sequence[Metric], outputs: Any, predictions: Any, link: Link, targets: Any, weights: Any
 ) -> dict[str, float]:
-    """Of metrics of labels and of those of predictions; outputs above `cut` are labels of 1."""
-    classes = outputs.shape[-1] if link == "softmax" else 2
-    if link == "softmax":
+    """Of metrics of labels, of predictions, and of outputs as they are."""
+    classes = outputs.shape[-1] if link.outcome == "class" else 2
+    if link.outcome == "class":
         labels, truth = outputs.argmax(-1), targets if targets.ndim == 1 else targets.argmax(-1)
     else:
-        labels = (outputs > cut).astype(np.int32)
+        labels = (predictions > link.threshold).astype(np.int32)
         truth = targets if targets.ndim == 1 else (targets > 0.5).astype(np.int32)
         labels, truth = (a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for a in (labels, truth))
+    pairs = {"labels": (truth, labels), "predictions": (targets, predictions), "outputs": (targets, outputs)}
     values = {}
     for name, function, needs in metrics:
-        pair = (truth, labels) if needs == "labels" else (targets, outputs)
         of_rows = {} if weights is None else {"sample_weight": weights}  # a function may not know of them
-        values[name] = float(of_classes(function, classes)(*pair, **of_rows))
+        values[name] = float(of_classes(function, classes)(*pairs[needs], **of_rows))
     return values

@@ -14,6 +14,7 @@ import numpy as np
 from xmlp.backends import Backend
 from xmlp.compiler.planner import Plan
 from xmlp.host.scalars import plain
+from xmlp.losses import Link
 from xmlp.network.chain import Chain
 from xmlp.network.row_weights import Mean
 from xmlp.schedules import rate
@@ -27,7 +28,7 @@ from xmlp.types import Array
 class Model(Protocol):
     """What is trained: layers with their two vectors."""
 
-    link: str
+    link_object: Link
 
     @property
     def chain(self) -> Chain: ...
@@ -62,7 +63,7 @@ class Snapshot(NamedTuple):
     steps: int
     position: int
     lr_scale: float
-    link: str
+    link: Link
     mean: Mean
     state: State
 
@@ -157,8 +158,8 @@ class Run:
         rates = [self.rate(self.steps + i) for i in range(chunk.steps)]
         state = self.runner.run(self.state(sums), chunk.data, chunk.order, chunk.size, rates, self.steps, self.seed)
         self.commit(state)
-        loss = self.step.objective.loss
-        self.model.link = loss.link if loss.link != "identity" else self.model.link
+        link = self.step.objective.link
+        self.model.link_object = self.model.link_object if link.name == "identity" else link
         self.steps += chunk.steps
         return state.sums
 
@@ -199,11 +200,11 @@ class Run:
         copy, now = self.model.backend.copy, self.state()
         slots = {name: copy(slot) for name, slot in now.slots.items()}
         kept = State(copy(now.theta), slots, copy(now.stats), Sums(*map(copy, now.sums)))
-        return Snapshot(self.steps, self.position, self.lr_scale, self.model.link, self.mean, kept)
+        return Snapshot(self.steps, self.position, self.lr_scale, self.model.link_object, self.mean, kept)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a moment."""
-        self.steps, self.position, self.lr_scale, self.model.link, self.mean, state = snapshot
+        self.steps, self.position, self.lr_scale, self.model.link_object, self.mean, state = snapshot
         self.sums = state.sums
         self.commit(state)
 
