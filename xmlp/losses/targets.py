@@ -17,8 +17,8 @@ def reals(targets: Array, outputs: int) -> Array:
         expected = f"(N, {outputs})" + (" or (N,)" if outputs == 1 else "")
         hint = " For class labels use SoftmaxCrossEntropy." if targets.ndim == 1 and outputs > 1 else ""
         raise ValueError(f"targets must have the shape {expected}, got {tuple(targets.shape)}.{hint}")
-    if not xp.isdtype(targets.dtype, "real floating"):
-        targets = xp.astype(targets, xp.float64 if hasattr(xp, "float64") else xp.float32)
+    if targets.dtype != xp.float32 and targets.dtype != getattr(xp, "float64", xp.float32):
+        targets = xp.astype(targets, getattr(xp, "float64", xp.float32))
     refuse(xp, targets, lambda v: ~xp.isfinite(v), "must be finite", "targets")
     return targets
 

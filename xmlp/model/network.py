@@ -462,7 +462,7 @@ class Network:
         """
         loss, rows, theta = self._problem(x, y, loss, sample_weight, theta)
         value, flat = self.evaluations.value_and_grad(loss, self.vectors, rows, theta)
-        return value, Gradients(self.layout.views(self.backend.xp, flat), flat)
+        return value, Gradients(self.layout, flat)
 
     def loss_value(self, x: Any, y: Any, loss: Any, *, sample_weight: Any = None, theta: Any = None) -> Array:
         """The loss of a batch, a 0-d array: one forward pass; the arguments are those of `value_and_grad`."""

@@ -137,7 +137,7 @@ class Chain:
             dx, grads[i] = layer.backward(params[i], caches[i], dx, ctx.but(stats=kept[i], input_gradient=needed))
         self.layout.check(grads)
         flat = self.layout.pack(xp, grads, theta)
-        return dx, Gradients(self.layout.views(xp, flat), flat)
+        return dx, Gradients(self.layout, flat)
 
     def pass_statistics(self, stats: Array, caches: list[Any]) -> Array:
         """The statistics after a training pass with these caches."""

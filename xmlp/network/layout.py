@@ -5,11 +5,13 @@ do not, parts with a learning rate of their own) is one slice of the vector, and
 optimizer state beside it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
+
+from array_api_compat import array_namespace
 
 from xmlp.initializers import draw
 from xmlp.layers import ParamSpec
@@ -118,9 +120,24 @@ class Layout:
             )
 
 
-class Gradients(list[dict[str, Array]]):
-    """Gradients nested as `Network.parameters`, with the flat vector in the attribute `flat`."""
+class Gradients(Sequence[dict[str, Array]]):
+    """Gradients nested as `Network.parameters`, with the flat vector in the attribute `flat`.
 
-    def __init__(self, nested: Iterable[dict[str, Array]], flat: Array):
-        super().__init__(nested)
-        self.flat = flat
+    The named arrays, which lie in the vector where the library has views, are made when the first is asked for.
+    """
+
+    def __init__(self, layout: Layout, flat: Array):
+        self._layout, self.flat = layout, flat
+
+    @cached_property
+    def _layers(self) -> list[dict[str, Array]]:
+        return self._layout.views(array_namespace(self.flat), self.flat)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __getitem__(self, layer: Any) -> Any:
+        return self._layers[layer]
+
+    def __repr__(self) -> str:
+        return repr(self._layers)
