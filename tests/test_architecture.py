@@ -167,6 +167,7 @@ def test_importing_xmlp_costs_at_most_twice_numpy(printed):
 
 def test_public_names():
     assert sorted(xmlp.__all__) == sorted([*xmlp._HOMES, *xmlp._MODULES])
+    assert sorted(xmlp.data.__all__) == sorted(xmlp.data._HOMES)
     for name in xmlp.__all__:
         assert getattr(xmlp, name) is not None
     assert set(dir(xmlp)) >= set(xmlp.__all__)

@@ -1,7 +1,7 @@
 """What a layer or loss is handed besides its arrays."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from xmlp.backends.base import Backend
@@ -44,7 +44,7 @@ class Context:
 
     def but(self, **changes: Any) -> "Context":
         """The same surroundings with some fields replaced."""
-        return replace(self, **changes)
+        return Context(**{**vars(self), **changes})
 
 
 def plain(xp: Any, place: Any = None) -> Context:

@@ -78,5 +78,7 @@ class Layer(Normalized, ABC):
 
 
 def row(xp: Any, values: Array) -> Array:
-    """Values (..., columns), one for each column, as (..., 1, columns): beside all rows, and no other axis."""
-    return xp.expand_dims(values, axis=-2)
+    """Values (..., columns), one for each column, as (..., 1, columns): beside all rows, and no other axis. A single
+    vector is so as it is.
+    """
+    return values if values.ndim == 1 else xp.expand_dims(values, axis=-2)

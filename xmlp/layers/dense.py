@@ -39,12 +39,17 @@ class Activation(Layer):
         return in_features, {}
 
     def forward(self, params: Params, x: Array, ctx: Context) -> tuple[Array, Any]:
-        y = ctx.apply(self.function, x)
-        reads = self.function.pullback.reads
-        return y, (x if reads - {"output", "dy"} else None, y if "output" in reads else None)
+        return _activated(self.function, x, ctx)
 
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array, dict[str, Array]]:
         return ctx.apply(self.function.pullback, *cache, dy), {}
+
+
+def _activated(function: Any, x: Array, ctx: Context) -> tuple[Array, Any]:
+    """y = f(x), and of x and y what the pullback reads."""
+    y = ctx.apply(function, x)
+    reads = function.pullback.reads
+    return y, (x if reads - {"output", "dy"} else None, y if "output" in reads else None)
 
 
 @dataclass(frozen=True)
@@ -98,14 +103,14 @@ class Dense(Layer):
             z = z + row(ctx.xp, params["b"])
         if self.activation is activations.identity:
             return z, (x, None)
-        y, activated = Activation(self.activation).forward({}, z, ctx)  # eq. 20
+        y, activated = _activated(self.activation, z, ctx)  # eq. 20
         return y, (x, activated)
 
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array | None, dict[str, Array]]:
         x, activated = cache
         dz = dy
         if self.activation is not activations.identity:
-            dz, _ = Activation(self.activation).backward({}, activated, dy, ctx)
+            dz = ctx.apply(self.activation.pullback, *activated, dy)
         grads = {"W": ctx.xp.matrix_transpose(x) @ dz}  # BP3.2
         if self.use_bias:
             grads["b"] = ctx.xp.sum(dz, axis=-2)  # BP4.2

@@ -40,8 +40,12 @@ class ElementwiseLoss(Loss):
             )
 
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
-        terms = ctx.apply(self.formula, predictions, targets)
-        return terms, ctx.apply(self.formula.derivative, predictions, targets)
+        return _evaluated(self.formula, ctx, predictions, targets)
+
+
+def _evaluated(formula: Formula, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
+    """A formula of (prediction, target) and its derivative."""
+    return ctx.apply(formula, predictions, targets), ctx.apply(formula.derivative, predictions, targets)
 
 
 @elementwise
@@ -71,7 +75,7 @@ class Standard(Loss):
     elementwise: ClassVar[bool] = True
 
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
-        return ElementwiseLoss(self.formula).terms_and_gradient(ctx, predictions, targets)
+        return _evaluated(self.formula, ctx, predictions, targets)
 
     @property
     @abstractmethod

@@ -169,7 +169,7 @@ def batch_forward(t: Trial) -> None:
     params = {"W": xp.matrix_transpose(W), "b": t.put(stages[0].b)}
     z, _ = Dense(4).forward(params, Watched(t.put(LABELS.x), seen), library.context(t.backend))
     t.batch(z.array, want.z[0])
-    t.require(seen == [("@", (M, 3), (3, 4)), ("+", (M, 4), (1, 4))], f"the layer computed {seen}")
+    t.require(seen == [("@", (M, 3), (3, 4)), ("+", (M, 4), (4,))], f"the layer computed {seen}")
 
 
 @check("002-13", equations=[22, 23], title="one loss for each example of a batch")
