@@ -7,11 +7,11 @@ compute what would overflow in the branch that is not taken.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeAlias
 
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
-from xmlp.types import Array
+from xmlp.types import ActivationName, Array, Differentiable, Namespace
 
 __all__ = [
     "elu", "gelu", "hard_sigmoid", "hard_tanh", "identity", "leaky_relu", "mish", "relu", "selu", "sigmoid", "silu",
@@ -70,7 +70,7 @@ def tanh(xp, x):  # type: ignore[no-untyped-def]
     return xp.tanh(x)
 
 
-def _gated(xp: Any, x: Array, low: float, high: float, gate: Callable[[Array], Array]) -> Array:
+def _gated(xp: Namespace, x: Array, low: float, high: float, gate: Callable[[Array], Array]) -> Array:
     """x gate(x) for a gate that is 0 below `low` and 1 above `high` to the last digit: never inf * 0."""
     u = xp.where(x > high, high, xp.maximum(x, low))
     return xp.where(x > high, x, u * gate(u))
@@ -146,7 +146,7 @@ class Softmax:
     def __repr__(self) -> str:
         return self.name
 
-    def evaluate(self, xp: Any, z: Array) -> Array:
+    def evaluate(self, xp: Namespace, z: Array) -> Array:
         """a, without overflow: the largest z of a row becomes 0."""
         e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
         return e / xp.sum(e, axis=-1, keepdims=True)
@@ -162,7 +162,7 @@ class SoftmaxPullback:
 
     reads = frozenset({"output", "dy"})
 
-    def evaluate(self, xp: Any, z: Array, a: Array, da: Array) -> Array:
+    def evaluate(self, xp: Namespace, z: Array, a: Array, da: Array) -> Array:
         """dz = a (da - sum_j da_j a_j)."""
         return a * (da - xp.sum(da * a, axis=-1, keepdims=True))
 
@@ -174,14 +174,14 @@ softmax = Softmax()
 class UserActivation:
     """An object with `fn(z)` and `deriv(z)` as an activation: a value and a derivative, both elementwise."""
 
-    functions: Any
+    functions: Differentiable
 
     @property
     def name(self) -> str:
         """The name of the object's class."""
         return type(self.functions).__name__
 
-    def evaluate(self, xp: Any, z: Array) -> Array:
+    def evaluate(self, xp: Namespace, z: Array) -> Array:
         """`fn(z)`."""
         return self.functions.fn(z)
 
@@ -195,10 +195,10 @@ class UserActivation:
 class UserPullback:
     """dz = da deriv(z)."""
 
-    functions: Any
+    functions: Differentiable
     reads = frozenset({"x", "dy"})
 
-    def evaluate(self, xp: Any, z: Array, a: Array, da: Array) -> Array:
+    def evaluate(self, xp: Namespace, z: Array, a: Array, da: Array) -> Array:
         """dz = da deriv(z)."""
         return da * self.functions.deriv(z)
 
@@ -206,7 +206,11 @@ class UserPullback:
 ACTIVATIONS: dict[str, Formula | Softmax] = {name: globals()[name] for name in __all__}
 
 
-def get(activation: Any) -> Any:
+Function: TypeAlias = Formula | Softmax | UserActivation
+ActivationLike: TypeAlias = ActivationName | Function | Differentiable | Callable[..., Array] | None
+
+
+def get(activation: ActivationLike) -> Function:
     """The activation of that name; a formula is itself; a function becomes a formula; `fn` and `deriv` are accepted.
 
     >>> get("relu")

@@ -32,11 +32,12 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal
 
 from xmlp.errors import unknown
 from xmlp.host.settings import count, flag, number
 from xmlp.training.checkpoints import steps_in
+from xmlp.types import Direction
 
 if TYPE_CHECKING:
     from xmlp.model.network import Network
@@ -53,7 +54,7 @@ _DIRECTIONS = {"loss": "min", "penalty": "min", "mae": "min", "rmse": "min", "ac
 class Monitor:
     """Follows one quantity of the history: the best value so far, and for how many epochs there was no better one."""
 
-    def __init__(self, monitor: str, patience: int, min_delta: float, mode: str):
+    def __init__(self, monitor: str, patience: int, min_delta: float, mode: Direction):
         if mode not in ("auto", "min", "max"):
             raise ValueError(unknown("mode", mode, ("auto", "min", "max")))
         if mode == "auto" and monitor.removeprefix("val_") not in _DIRECTIONS:
@@ -131,7 +132,7 @@ class EarlyStopping:
     """
 
     def __init__(
-        self, monitor: str = "val_loss", *, patience: int = 10, min_delta: float = 0.0, mode: str = "auto",
+        self, monitor: str = "val_loss", *, patience: int = 10, min_delta: float = 0.0, mode: Direction = "auto",
         restore_best: bool = True,
     ):  # fmt: skip
         self._monitor = Monitor(monitor, patience, min_delta, mode)
@@ -204,7 +205,7 @@ class ReduceOnPlateau:
 
     def __init__(
         self, monitor: str = "val_loss", *, factor: float = 0.1, patience: int = 5, min_delta: float = 0.0,
-        mode: str = "auto", min_lr: float = 0.0,
+        mode: Direction = "auto", min_lr: float = 0.0,
     ):  # fmt: skip
         self._monitor = Monitor(monitor, patience, min_delta, mode)
         self.factor = number(factor, "factor", high=1.0, above=True)
@@ -369,7 +370,7 @@ class Checkpoint:
 
     def __init__(
         self, folder: str | os.PathLike[str], *, every_epochs: int | None = 1, every_seconds: float | None = None,
-        keep: int = 2, best: str | None = None, mode: str = "auto", on_error: str = "warn",
+        keep: int = 2, best: str | None = None, mode: Direction = "auto", on_error: Literal["warn", "raise"] = "warn",
     ):  # fmt: skip
         if on_error not in ("warn", "raise"):
             raise ValueError(unknown("on_error", on_error, ("warn", "raise")))

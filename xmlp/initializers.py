@@ -6,7 +6,7 @@ An initialiser is called with a NumPy generator and a shape; for a matrix (..., 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from xmlp.errors import unknown
 from xmlp.host import seeds
 from xmlp.host.scalars import Normalized, plain
 from xmlp.host.settings import number
+from xmlp.types import HostArray, InitializerName
 
-Initializer = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray[Any, Any]]
+Initializer: TypeAlias = Callable[[np.random.Generator, tuple[int, ...]], HostArray]
+InitializerLike: TypeAlias = InitializerName | float | Initializer
 
 
 def _finite(value: Any, what: str) -> None:
@@ -33,7 +35,7 @@ class Constant(Normalized):
         Normalized.__post_init__(self)
         _finite(self.value, "Constant(value)")
 
-    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         return np.full(shape, self.value)
 
 
@@ -49,7 +51,7 @@ class Normal(Normalized):
         number(self.std, "Normal(std)")
         _finite(self.mean, "Normal(mean)")
 
-    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         return self.mean + self.std * rng.standard_normal(shape)
 
 
@@ -75,7 +77,7 @@ class VarianceScaling(Normalized):
             if value not in known:
                 raise ValueError(unknown(f"{what} of VarianceScaling:", value, known))
 
-    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         fan_in, fan_out = shape[-2:] if len(shape) > 1 else (shape[0], shape[0])
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         std = math.sqrt(self.scale / max(fan, 1))
@@ -94,17 +96,17 @@ class Orthogonal(Normalized):
         Normalized.__post_init__(self)
         _finite(self.gain, "Orthogonal(gain)")
 
-    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> HostArray:
         if len(shape) < 2:
             raise ValueError(f"an orthogonal initial value needs a matrix, got the shape {shape}")
         tall = rng.standard_normal((*shape[:-2], max(shape[-2:]), min(shape[-2:])))
         q, r = np.linalg.qr(tall)
         q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]  # makes the distribution uniform
-        matrix: np.ndarray[Any, Any] = q if shape[-2] >= shape[-1] else np.swapaxes(q, -1, -2)
+        matrix: HostArray = q if shape[-2] >= shape[-1] else np.swapaxes(q, -1, -2)
         return self.gain * matrix
 
 
-INITIALIZERS: dict[str, Initializer] = {
+INITIALIZERS: dict[InitializerName, Initializer] = {
     "zeros": Constant(0.0),
     "ones": Constant(1.0),
     "normal": Normal(),
@@ -118,7 +120,7 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
-def get(initializer: "str | float | Initializer") -> Initializer:
+def get(initializer: InitializerLike) -> Initializer:
     """The initialiser of that name; a number is a constant; a callable is itself."""
     if isinstance(initializer, str):
         if initializer not in INITIALIZERS:
@@ -132,9 +134,7 @@ def get(initializer: "str | float | Initializer") -> Initializer:
     return initializer
 
 
-def draw(
-    wanted: "Iterable[tuple[str | float | Initializer, tuple[int, ...], tuple[int, str]]]", seed: int
-) -> np.ndarray[Any, Any]:
+def draw(wanted: Iterable[tuple[InitializerLike, tuple[int, ...], tuple[int, str]]], seed: int) -> HostArray:
     """Initial values of (initializer, shape, (layer, name)) one after another, as one float64 vector.
 
     Each array has a generator of its own, so that adding a layer leaves the others as they were.

@@ -9,12 +9,12 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat, TypeAlias, overload
 
 from xmlp.backends import backend, owner
 from xmlp.errors import unknown
 from xmlp.host.arrays import host_array, resolved
-from xmlp.types import Array
+from xmlp.types import Array, Average, Data, HostArray, MetricName
 
 __all__ = ["Metric", "accuracy", "confusion_matrix", "f1", "get", "mae", "precision", "r2", "recall", "rmse"]
 
@@ -25,7 +25,7 @@ _MAX_CLASSES = 2**16
 _MAX_CELLS = 2**26  # of a confusion matrix: 512 MiB
 
 
-def accuracy(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
+def accuracy(targets: Data, predictions: Data, *, sample_weight: Data | None = None) -> float:
     r"""Share of the rows that are right.
 
     .. math:: \sum_i w_i [t_i = p_i] / \sum_i w_i
@@ -64,8 +64,8 @@ def accuracy(targets: Array, predictions: Array, *, sample_weight: Array | None 
 
 
 def confusion_matrix(
-    targets: Array, predictions: Array, *, classes: int | None = None, sample_weight: Array | None = None
-) -> Array:
+    targets: Data, predictions: Data, *, classes: int | None = None, sample_weight: Data | None = None
+) -> HostArray:
     r"""Count how often each class is taken for each: :math:`C_{jk} = \sum_i w_i [t_i = j] [p_i = k]`.
 
     Parameters
@@ -103,16 +103,26 @@ def confusion_matrix(
     counts = xp.zeros((k, k), dtype=xp.float64)
     for rows in _blocks(t.shape[0], k):
         counts += xp.matrix_transpose(_one_hot(t[rows], k)) @ (_one_hot(p[rows], k) * w[rows, None])
-    return counts * unit if sample_weight is not None else xp.astype(counts, xp.int64)
+    counted: HostArray = counts * unit if sample_weight is not None else xp.astype(counts, xp.int64)
+    return counted
 
 
+@overload
 def precision(
-    targets: Array,
-    predictions: Array,
+    targets: Data, predictions: Data, *, average: Average = "auto", classes: int | None = None,
+    sample_weight: Data | None = None,
+) -> float: ...  # fmt: skip
+@overload
+def precision(
+    targets: Data, predictions: Data, *, average: None, classes: int | None = None, sample_weight: Data | None = None
+) -> list[float]: ...
+def precision(
+    targets: Data,
+    predictions: Data,
     *,
-    average: str | None = "auto",
+    average: Average | None = "auto",
     classes: int | None = None,
-    sample_weight: Array | None = None,
+    sample_weight: Data | None = None,
 ) -> float | list[float]:
     """Of what was predicted to be of a class, the share that is: TP / (TP + FP).
 
@@ -152,13 +162,22 @@ def precision(
     return _averaged(counts, counts.hits, counts.predicted, average)
 
 
+@overload
 def recall(
-    targets: Array,
-    predictions: Array,
+    targets: Data, predictions: Data, *, average: Average = "auto", classes: int | None = None,
+    sample_weight: Data | None = None,
+) -> float: ...  # fmt: skip
+@overload
+def recall(
+    targets: Data, predictions: Data, *, average: None, classes: int | None = None, sample_weight: Data | None = None
+) -> list[float]: ...
+def recall(
+    targets: Data,
+    predictions: Data,
     *,
-    average: str | None = "auto",
+    average: Average | None = "auto",
     classes: int | None = None,
-    sample_weight: Array | None = None,
+    sample_weight: Data | None = None,
 ) -> float | list[float]:
     """Of what is of a class, the share that was predicted to be: TP / (TP + FN).
 
@@ -174,13 +193,22 @@ def recall(
     return _averaged(counts, counts.hits, counts.true, average)
 
 
+@overload
 def f1(
-    targets: Array,
-    predictions: Array,
+    targets: Data, predictions: Data, *, average: Average = "auto", classes: int | None = None,
+    sample_weight: Data | None = None,
+) -> float: ...  # fmt: skip
+@overload
+def f1(
+    targets: Data, predictions: Data, *, average: None, classes: int | None = None, sample_weight: Data | None = None
+) -> list[float]: ...
+def f1(
+    targets: Data,
+    predictions: Data,
     *,
-    average: str | None = "auto",
+    average: Average | None = "auto",
     classes: int | None = None,
-    sample_weight: Array | None = None,
+    sample_weight: Data | None = None,
 ) -> float | list[float]:
     """Harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN).
 
@@ -195,7 +223,7 @@ def f1(
     return _averaged(counts, 2 * counts.hits, counts.predicted + counts.true, average)
 
 
-def mae(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
+def mae(targets: Data, predictions: Data, *, sample_weight: Data | None = None) -> float:
     r"""Mean absolute error, averaged over the outputs: :math:`\sum_i w_i |t_i - p_i| / \sum_i w_i`.
 
     Parameters
@@ -225,7 +253,7 @@ def mae(targets: Array, predictions: Array, *, sample_weight: Array | None = Non
     return float(xp.mean(size * (xp.sum(w * xp.abs(t - p), axis=0) / xp.sum(w, axis=0))))
 
 
-def rmse(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
+def rmse(targets: Data, predictions: Data, *, sample_weight: Data | None = None) -> float:
     r"""Root mean squared error, averaged over the outputs.
 
     .. math:: \sqrt{\sum_i w_i (t_i - p_i)^2 / \sum_i w_i}
@@ -242,7 +270,7 @@ def rmse(targets: Array, predictions: Array, *, sample_weight: Array | None = No
     return float(xp.mean(size * xp.sqrt(xp.sum(w * (t - p) ** 2, axis=0) / xp.sum(w, axis=0))))
 
 
-def r2(targets: Array, predictions: Array, *, sample_weight: Array | None = None) -> float:
+def r2(targets: Data, predictions: Data, *, sample_weight: Data | None = None) -> float:
     r"""Coefficient of determination, averaged over the outputs.
 
     .. math:: 1 - \sum_i w_i (t_i - p_i)^2 / \sum_i w_i (t_i - \bar t)^2
@@ -292,7 +320,10 @@ _METRICS = {
 }
 
 
-def get(metric: str | Callable[..., Any] | Metric) -> Metric:
+MetricLike: TypeAlias = MetricName | Callable[..., SupportsFloat] | Metric
+
+
+def get(metric: MetricLike) -> Metric:
     """Find a metric by name, or take a function for one.
 
     Parameters
@@ -359,7 +390,7 @@ class _Counts(NamedTuple):
     counted: Array | None  # of a matrix: 1 for the outputs that have any weight, else 0
 
 
-def _counts(targets: Array, predictions: Array, classes: int | None, sample_weight: Array | None) -> _Counts:
+def _counts(targets: Data, predictions: Data, classes: int | None, sample_weight: Data | None) -> _Counts:
     t, p, w, _ = _labels(targets, predictions, sample_weight)
     xp = t.__array_namespace__()
     if t.ndim == 2:
@@ -378,7 +409,7 @@ def _counts(targets: Array, predictions: Array, classes: int | None, sample_weig
     return _Counts(hits, predicted, true, None)
 
 
-def _averaged(counts: _Counts, top: Array, bottom: Array, average: str | None) -> float | list[float]:
+def _averaged(counts: _Counts, top: Array, bottom: Array, average: Average | None) -> float | list[float]:
     if average is not None and average not in _AVERAGES:
         raise ValueError(unknown("average", average, _AVERAGES))
     xp = top.__array_namespace__()

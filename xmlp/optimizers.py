@@ -6,9 +6,9 @@ enters the formula as a scalar.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 from array_api_compat import array_namespace
 
@@ -17,13 +17,12 @@ from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
 from xmlp.host.scalars import normalize
 from xmlp.host.settings import count, flag, number
-from xmlp.schedules import rate
-from xmlp.types import Array
+from xmlp.schedules import LearningRate, rate
+from xmlp.types import Array, Namespace, OptimizerName
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp"]
 
 State = dict[str, Array]
-LearningRate = float | Callable[[int], float]
 
 
 class Part(NamedTuple):
@@ -187,7 +186,7 @@ def _checked(value: Any, what: str, name: str, kind: str) -> Any:
     return count(value, what, least=0) if kind == "int" else value
 
 
-def flushed(xp: Any, moment: Array, least: Any = 1e-30) -> Array:
+def flushed(xp: Namespace, moment: Array, least: Any = 1e-30) -> Array:
     """`moment` with what is smaller than `least` set to 0.
 
     The running mean of a gradient that has become zero decays into subnormal numbers, which processors handle slowly.
@@ -195,12 +194,12 @@ def flushed(xp: Any, moment: Array, least: Any = 1e-30) -> Array:
     return xp.where(xp.abs(moment) < least, 0.0, moment)
 
 
-def flushed_square(xp: Any, moment: Array, eps: Any) -> Array:
+def flushed_square(xp: Namespace, moment: Array, eps: Any) -> Array:
     """The same for the running mean of a square, which is not negative: what is left out is nothing beside eps."""
     return xp.where(moment < (1e-10 * eps) ** 2, 0.0, moment)
 
 
-def guarded(xp: Any, step: Array, root: Array) -> Array:
+def guarded(xp: Namespace, step: Array, root: Array) -> Array:
     """Step / root, 0 where a gradient that is 0, or too small to be squared, leaves 0 below; for rules without eps."""
     return xp.where(root > 0, step / root, 0.0)
 
@@ -318,7 +317,7 @@ class RMSProp(Optimizer):
         return {"lr": lr, "rho": self.rho, "one_minus_rho": 1.0 - self.rho, "eps": self.eps}
 
 
-def moments(xp: Any, grad: Array, m: Array, v: Array, beta1: Any, rest1: Any, beta2: Any, rest2: Any) -> Any:
+def moments(xp: Namespace, grad: Array, m: Array, v: Array, beta1: Any, rest1: Any, beta2: Any, rest2: Any) -> Any:
     """The running means of the gradient and its square; scaled before it is squared, the square overflows later."""
     return beta1 * m + rest1 * grad, beta2 * v + (rest2**0.5 * grad) ** 2
 
@@ -409,7 +408,7 @@ class AdamW(Optimizer):
         return {"keep": keep, **Adam(self.lr, self.beta1, self.beta2, self.eps).scalars(lr, step)}
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
+OPTIMIZERS: dict[OptimizerName, type[Optimizer]] = {
     "sgd": SGD,
     "adagrad": Adagrad,
     "rmsprop": RMSProp,
@@ -418,7 +417,10 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 }
 
 
-def get(optimizer: Any) -> Optimizer:
+OptimizerLike: TypeAlias = OptimizerName | Optimizer
+
+
+def get(optimizer: OptimizerLike) -> Optimizer:
     """The optimizer of that name with its default rate (SGD: 0.01); an optimizer is itself."""
     if isinstance(optimizer, str):
         if optimizer not in OPTIMIZERS:

@@ -4,11 +4,14 @@ Every schedule is a frozen dataclass; any function int -> float is one too.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeAlias
 
 from xmlp.host.scalars import Normalized
+
+LearningRate: TypeAlias = float | Callable[[int], float]
 
 
 class Schedule(Normalized):
@@ -160,7 +163,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
 }
 
 
-def rate(lr: Any, step: int) -> float:
+def rate(lr: LearningRate, step: int) -> float:
     """The learning rate of the update after `step` updates; `lr` is a number or a schedule."""
     value = float(lr(step) if callable(lr) else lr)
     if not (math.isfinite(value) and value >= 0):

@@ -1,13 +1,17 @@
 """Tools for testing networks, layers and losses of one's own."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from xmlp.losses import LossLike
 from xmlp.model.network import Network
+from xmlp.types import Data
 
 __all__ = ["GradientReport", "check_gradients"]
+
+Method: TypeAlias = Literal["central", "forward"]
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,12 @@ class GradientReport:
 
 def check_gradients(
     network: Network,
-    x: Any,
-    y: Any,
-    loss: Any,
+    x: Data,
+    y: Data,
+    loss: LossLike,
     *,
-    sample_weight: Any = None,
-    method: str = "central",
+    sample_weight: Data | None = None,
+    method: Method = "central",
     eps: float | None = None,
     tolerance: float | None = None,
     check: bool = True,

@@ -6,14 +6,15 @@ import sys
 from typing import Any
 
 from xmlp.backends import cuda_setup
-from xmlp.backends.base import Backend, floating
+from xmlp.backends.base import Backend, BackendLike, floating
 from xmlp.errors import BackendError, unknown
 from xmlp.host.once import once
+from xmlp.types import BackendName, Dtype
 
-__all__ = ["Backend", "available_backends", "backend", "owner"]
+__all__ = ["Backend", "BackendLike", "available_backends", "backend", "owner"]
 
 # name -> (module here, top-level import, how to get it)
-_LIBRARIES = {
+_LIBRARIES: dict[BackendName, tuple[str, str, str]] = {
     "numpy": ("_numpy", "numpy", "pip install numpy"),
     "cupy": ("_cupy", "cupy", 'pip install ".[cuda12]" or ".[cuda13]" in xmlp\'s folder, as `nvidia-smi` says'),
     "torch": ("_torch", "torch", "pip install torch"),
@@ -23,7 +24,7 @@ _LIBRARIES = {
 
 
 def backend(
-    name: "str | Backend" = "numpy", *, device: str | None = None, dtype: str = "float32", tf32: bool = False
+    name: BackendLike = "numpy", *, device: str | None = None, dtype: Dtype = "float32", tf32: bool = False
 ) -> Backend:
     """The array library, device and precision to compute with.
 
@@ -67,7 +68,7 @@ def backend(
     return _make(library, place or device, floating(dtype), *([True] if tf32 else []))
 
 
-def _again(name: str, device: str | None, dtype: str, tf32: bool = False) -> Backend:
+def _again(name: BackendName, device: str | None, dtype: Dtype, tf32: bool = False) -> Backend:
     """The backend as it comes out of a pickle."""
     return backend(name, device=device, dtype=dtype, tf32=tf32)
 
@@ -76,13 +77,13 @@ Backend.again = _again
 
 
 @once
-def _make(library: str, device: str | None, dtype: str, *options: bool) -> Backend:
+def _make(library: BackendName, device: str | None, dtype: Dtype, *options: bool) -> Backend:
     made: Backend = _module(library).make(device, dtype, *options)
     made.asked = device
     return made
 
 
-def _module(library: str) -> Any:
+def _module(library: BackendName) -> Any:
     module, imported, remedy = _LIBRARIES[library]
     try:
         return importlib.import_module(f"xmlp.backends.{module}")
@@ -111,7 +112,7 @@ def available_backends() -> dict[str, str]:
     >>> xmlp.available_backends()["numpy"] == numpy.__version__
     True
     """
-    found = {}
+    found: dict[str, str] = {}
     for name in _LIBRARIES:
         try:
             backend(name)
@@ -121,7 +122,7 @@ def available_backends() -> dict[str, str]:
     return found
 
 
-def owner(array: Any) -> str | None:
+def owner(array: object) -> BackendName | None:
     """The name of the backend whose library `array` belongs to, None for what no backend knows.
 
     Looks only at libraries that have been imported: an array of any other cannot exist.
@@ -138,7 +139,7 @@ def owner(array: Any) -> str | None:
     return None
 
 
-_OWNERS: dict[type, str] = {}  # of types that have come by
+_OWNERS: dict[type, BackendName] = {}  # of types that have come by
 
 
 _TYPES = {

@@ -14,7 +14,7 @@ from xmlp.compiler.cuda import PRELUDE, Launch
 from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.runtime.programs import Recent
 from xmlp.runtime.streaming import ahead
-from xmlp.types import Array, HostArray
+from xmlp.types import Array, Dtype, HostArray
 
 version = cupy.__version__
 MOST_KERNELS = 1000
@@ -87,7 +87,7 @@ class CupyDriver:
     def bytes(self, size: int) -> Array:
         return cupy.zeros(size, dtype=cupy.uint8)
 
-    def view(self, array: Array, offset: int, dtype: str, shape: tuple[int, int]) -> Array:
+    def view(self, array: Any, offset: int, dtype: str, shape: tuple[int, int]) -> Array:
         return cupy.ndarray(shape, dtype, memptr=array.data + offset)
 
 
@@ -111,7 +111,7 @@ class CupyBackend(CudaBackend):
 
     name = "cupy"
 
-    def __init__(self, device: str | None, dtype: str, tf32: bool = False):
+    def __init__(self, device: str | None, dtype: Dtype, tf32: bool = False):
         if not (device or "0").isdigit():
             raise BackendError(f"cupy devices are numbers, as in 'cupy:1', got {device!r}")
         number = int(device or 0)
@@ -165,7 +165,7 @@ class CupyBackend(CudaBackend):
         self.activate()
         return super().index(n)
 
-    def address(self, array: Array) -> int:
+    def address(self, array: Any) -> int:
         return array.data.ptr  # type: ignore[no-any-return]
 
     def free_bytes(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from xmlp.backends.base import Backend
 from xmlp.backends.views import LayerViews, Views
 from xmlp.errors import BackendError
-from xmlp.types import Array, HostArray
+from xmlp.types import Array, Dtype, HostArray
 
 version = jax.__version__
 
@@ -29,7 +29,7 @@ class JaxBackend(Backend):
     name = "jax"
     in_place = False
 
-    def __init__(self, device: str | None, dtype: str):
+    def __init__(self, device: str | None, dtype: Dtype):
         if dtype == "float64" and not jax.config.read("jax_enable_x64"):
             raise BackendError(
                 'jax computes in float32 unless told otherwise: call jax.config.update("jax_enable_x64", True) '

@@ -11,7 +11,7 @@ from xmlp.compiler.planner import Plan
 from xmlp.compiler.sizing import for_rows
 from xmlp.errors import BackendError
 from xmlp.runtime.programs import Program
-from xmlp.types import Array, HostArray
+from xmlp.types import Array, Dtype, HostArray
 
 version = np.__version__
 
@@ -19,7 +19,7 @@ version = np.__version__
 class NumpyBackend(Backend):
     name = "numpy"
 
-    def __init__(self, device: str | None, dtype: str):
+    def __init__(self, device: str | None, dtype: Dtype):
         if device not in (None, "cpu"):
             raise BackendError(f"numpy runs on the device 'cpu' only, got {device!r}")
         super().__init__(xp, "cpu", dtype)

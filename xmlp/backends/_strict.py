@@ -8,7 +8,7 @@ import numpy as np
 
 from xmlp.backends.base import Backend
 from xmlp.errors import BackendError
-from xmlp.types import Array, HostArray
+from xmlp.types import Array, Dtype, HostArray
 
 version = xp.__version__
 
@@ -16,7 +16,7 @@ version = xp.__version__
 class StrictBackend(Backend):
     name = "array-api-strict"
 
-    def __init__(self, device: str | None, dtype: str):
+    def __init__(self, device: str | None, dtype: Dtype):
         device = device or "device1"
         try:
             super().__init__(xp, xp.Device(device), dtype)

@@ -6,7 +6,7 @@ import torch
 
 from xmlp.backends.base import Backend
 from xmlp.errors import BackendError
-from xmlp.types import Array, HostArray
+from xmlp.types import Array, Dtype, HostArray
 
 version = torch.__version__
 
@@ -14,7 +14,7 @@ version = torch.__version__
 class TorchBackend(Backend):
     name = "torch"
 
-    def __init__(self, device: str | None, dtype: str):
+    def __init__(self, device: str | None, dtype: Dtype):
         try:
             place = torch.empty(1, device=device or "cpu").device
         except (RuntimeError, AssertionError) as error:

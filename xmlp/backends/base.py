@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from xmlp.errors import BackendError
 from xmlp.host.arrays import cast, spans
 from xmlp.host.once import Lock
 from xmlp.runtime.programs import Program
-from xmlp.types import Applicable, Array, HostArray
+from xmlp.types import Applicable, Array, BackendName, Dtype, HostArray, Namespace, PlacedBackendName
 
 SMALL = ("uint8", "int32", "bool")  # host dtypes that cross as they are; all else becomes the floating dtype
 
@@ -38,7 +38,7 @@ class Backend(ABC):
     in_place = True  # whether `assign` writes into the old array
     out_of_memory: tuple[type[Exception], ...] = ()  # what the library raises when the device is full
 
-    def __init__(self, xp: Any, device: Any, dtype: str):
+    def __init__(self, xp: Namespace, device: Any, dtype: Dtype):
         self.xp = xp
         self.device = device
         self.dtype = dtype
@@ -196,10 +196,13 @@ class Backend(ABC):
         return self.xp.zeros((n,), dtype=self.float_dtype, device=self.device)
 
 
-def floating(dtype: str) -> str:
+BackendLike: TypeAlias = BackendName | PlacedBackendName | Backend
+
+
+def floating(dtype: str) -> Dtype:
     """Check the name of a floating dtype."""
-    if str(dtype) in ("float32", "float64"):
-        return str(dtype)
+    if (name := str(dtype)) in ("float32", "float64"):
+        return name  # type: ignore[return-value]
     if "16" in str(dtype):
         raise BackendError(f"dtype {dtype!r} is refused: the Array API standard has no 16-bit floats. Use 'float32'.")
     raise BackendError(f"dtype must be 'float32' or 'float64', got {dtype!r}")

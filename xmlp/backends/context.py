@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xmlp.backends.base import Backend
-from xmlp.types import Applicable, Array
+from xmlp.types import Applicable, Array, Namespace
 
 
 def _no_bits(*_: object) -> Array:
@@ -34,7 +34,7 @@ class Context:
         Whether anybody needs `dx` of this layer; if not, backward may return None for it.
     """
 
-    xp: Any
+    xp: Namespace
     apply: Callable[..., Any]
     index: Callable[[int], Array]
     training: bool = False
@@ -47,7 +47,7 @@ class Context:
         return Context(**{**vars(self), **changes})
 
 
-def plain(xp: Any, place: Any = None) -> Context:
+def plain(xp: Namespace, place: Any = None) -> Context:
     """A context for calls outside a network: plain evaluation on the namespace `xp` and the device `place`."""
 
     def apply(formula: Applicable, *arrays: Array, **scalars: Any) -> Any:

@@ -9,7 +9,7 @@ from xmlp.compiler.cuda import lower
 from xmlp.compiler.planner import Plan
 from xmlp.graph import Formula
 from xmlp.runtime.device import DeviceProgram, Driver
-from xmlp.types import Applicable, Array
+from xmlp.types import Applicable, Array, Dtype
 
 
 class CudaBackend(Backend):
@@ -20,7 +20,7 @@ class CudaBackend(Backend):
     driver : Driver
     """
 
-    def __init__(self, xp: Any, device: Any, dtype: str, driver: Driver):
+    def __init__(self, xp: Any, device: Any, dtype: Dtype, driver: Driver):
         super().__init__(xp, device, dtype)
         self.driver = driver
         self._codes: dict[Any, Elementwise | None] = {}

@@ -5,6 +5,7 @@ import click
 from xmlp import data, metrics
 from xmlp.cli import model, options
 from xmlp.cli.text import columns, json_line
+from xmlp.types import BackendName
 
 _MAX_SHOWN, _MAX_JSON = 30, 1000  # classes in a confusion matrix
 
@@ -22,7 +23,7 @@ _MAX_SHOWN, _MAX_JSON = 30, 1000  # classes in a confusion matrix
 @options.backend
 @options.as_json
 def command(
-    path: str, csv: str | None, separator: str | None, encoding: str | None, backend: str, as_json: bool
+    path: str, csv: str | None, separator: str | None, encoding: str | None, backend: BackendName, as_json: bool
 ) -> None:
     """Measure a model on a CSV file that has the target, - for standard input.
 

@@ -16,9 +16,10 @@ import click
 import xmlp
 from xmlp.cli import options
 from xmlp.cli.text import columns, json_line
+from xmlp.types import BackendName
 
 _PACKAGES = ("numpy", "array-api-compat", "safetensors", "click", "rich", "threadpoolctl", "llvmlite")
-_BACKENDS = ("numpy", "cupy", "torch", "jax", "array-api-strict")
+_BACKENDS: tuple[BackendName, ...] = ("numpy", "cupy", "torch", "jax", "array-api-strict")
 
 
 @click.command(
@@ -83,7 +84,7 @@ def _blas() -> str:
     return ", ".join(f"{p['internal_api']} {p['version']}, threads: {p['num_threads']}" for p in pools) or "unknown"
 
 
-def _self_test(name: str) -> str:
+def _self_test(name: BackendName) -> str:
     """Train for one step and compare the losses."""
     from xmlp.backends import backend
     from xmlp.model.mlp import mlp

@@ -14,6 +14,7 @@ from xmlp.data import NumberColumn, Survey, Table, TableSchema, mean_and_scale
 from xmlp.data.batches import split_rows
 from xmlp.data.table import check_range, labels
 from xmlp.model.network import Network
+from xmlp.types import LossName, MetricName
 
 _MAX_TOLD = 5  # classes whose rows are told one by one
 _BLOCK = 8192  # rows that are compared at a time
@@ -59,12 +60,12 @@ class Job:
         return len(self.schema.classes) or 1
 
     @property
-    def loss(self) -> str:
+    def loss(self) -> LossName:
         """The name of the loss."""
         return "softmax_cross_entropy" if self.schema.classes else "squared_error"
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> MetricName:
         """The name of the metric that is told."""
         return "accuracy" if self.schema.classes else "r2"
 

@@ -14,6 +14,7 @@ from xmlp.data import Table, TableSchema, read_csv
 from xmlp.errors import CheckpointError
 from xmlp.model import network as networks
 from xmlp.model.network import Network
+from xmlp.types import BackendName
 
 BATCH = 4096  # rows that are computed at a time
 NAMES = {name: name for name in ("accuracy", "precision", "recall")} | {
@@ -24,7 +25,7 @@ NAMES = {name: name for name in ("accuracy", "precision", "recall")} | {
 }
 
 
-def load(path: str, backend: str) -> tuple[Network, TableSchema]:
+def load(path: str, backend: BackendName) -> tuple[Network, TableSchema]:
     """Read a network and how tables become its inputs.
 
     Raises

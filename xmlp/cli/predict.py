@@ -14,6 +14,7 @@ from xmlp.data.wishes import parse_names
 from xmlp.errors import unknown
 from xmlp.host import files
 from xmlp.model.network import Network
+from xmlp.types import BackendName
 
 
 @click.command(
@@ -34,7 +35,7 @@ from xmlp.model.network import Network
 @options.backend
 def command(
     path: str, csv: str | None, output: str | None, keep: tuple[str, ...], separator: str | None, encoding: str | None,
-    backend: str,
+    backend: BackendName,
 ) -> None:  # fmt: skip
     """Predict for the rows of a CSV file, or of standard input.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from signal import Signals
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import click
 import numpy as np
@@ -35,6 +35,7 @@ from xmlp.model.network import Network
 from xmlp.model.trainer import Trainer
 from xmlp.optimizers import OPTIMIZERS, Optimizer
 from xmlp.training.checkpoints import Misfit, steps_in
+from xmlp.types import ActivationName, BackendName, Dtype, NormalizationName, OptimizerName
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -44,10 +45,10 @@ class Recipe:
     """How a network is made and trained. None is the optimizer's own default."""
 
     hidden: tuple[int, ...] = (64, 64)
-    activation: str = "relu"
+    activation: ActivationName = "relu"
     dropout: float = 0.0
-    normalization: str = "none"
-    optimizer: str = "adamw"
+    normalization: NormalizationName | Literal["none"] = "none"
+    optimizer: OptimizerName = "adamw"
     lr: float | None = 3e-3
     weight_decay: float | None = 0.01
     schedule: str = "onecycle"
@@ -137,7 +138,7 @@ def _word(value: Any) -> str:
 def command(
     csv: str | None, target: str | None, task: str | None, columns: dict[str, str], missing: str | None,
     separator: str | None, encoding: str | None, path: str, seed: int,
-    backend: str, dtype: str, deterministic: bool, quiet: bool, as_json: bool, force: bool, resume: bool,
+    backend: BackendName, dtype: Dtype, deterministic: bool, quiet: bool, as_json: bool, force: bool, resume: bool,
     folder: str | None, save_every: float, **settings: Any,
 ) -> None:  # fmt: skip
     """Train a network on a CSV file with a header line, - for standard input.
@@ -311,7 +312,7 @@ def _optimizer(recipe: Recipe, steps: int) -> Optimizer:
     return found if schedule is None else replace(found, lr=schedule(found.lr, steps))  # type: ignore[no-any-return]
 
 
-def _backend(name: str, dtype: str) -> Backend:
+def _backend(name: BackendName, dtype: Dtype) -> Backend:
     """The backend; that "auto" does without a CUDA device although CuPy is installed is worth a word."""
     chosen = backend_named(name, dtype=dtype)
     if name == "auto" and chosen.name != "cupy" and importlib.util.find_spec("cupy") is not None:

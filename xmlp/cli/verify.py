@@ -3,6 +3,7 @@
 import click
 
 from xmlp.cli import options
+from xmlp.types import BackendName
 
 
 @click.command(
@@ -13,7 +14,7 @@ from xmlp.cli import options
 )
 @click.option("--backend", default="numpy", show_default=True, metavar="NAME", help="Where the checks run.")
 @click.option("--only", metavar="ID", help="Run only this check.")
-def command(backend: str, only: str | None) -> None:
+def command(backend: BackendName, only: str | None) -> None:
     """Check the mathematics on this machine, equation by equation; exit code 1 if any check fails."""
     from xmlp import verify
 

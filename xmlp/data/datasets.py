@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from xmlp.data.idx import read_idx
 from xmlp.errors import DataError, unknown
+from xmlp.types import DatasetName
 
 _DIGITS_SHA256 = {
     "optdigits-train.csv.gz": "956d1dd8a4262d179538b23e3f270c3d68c1fbe8729d1a2d613e4d409f213955",
@@ -44,7 +45,7 @@ class Dataset(NamedTuple):
     y_test: npt.NDArray[np.int64]
 
 
-def load(name: str) -> Dataset:
+def load(name: DatasetName) -> Dataset:
     """Load a data set of labelled pictures as ``(x_train, y_train, x_test, y_test)``.
 
     ``"digits"`` comes with the library: handwritten digits, 64 counts of 0 to 16 each, by E. Alpaydin and

@@ -8,11 +8,11 @@ import sklearn
 from array_api_compat import array_namespace, device
 from scipy import sparse
 
-from xmlp.backends import Backend, owner
+from xmlp.backends import Backend, BackendLike, owner
 from xmlp.backends import backend as backend_named
 from xmlp.data.batches import batch_order
 from xmlp.host.arrays import host_array, refuse_look_alikes, resolved, spans
-from xmlp.types import Array
+from xmlp.types import Array, Dtype
 
 BLOCK_BYTES = 2**26  # what a sparse matrix may take when it is made dense; beyond that it is taken in blocks
 
@@ -25,13 +25,18 @@ def dispatched(x: Any) -> bool:
 def host(value: Any, what: str = "an argument") -> Any:
     """An array of any library on the host; what no backend knows stays as it is."""
     library = owner(value)
-    if library in (None, "numpy"):
+    if library is None or library == "numpy":
         return value
     value = resolved(value, what)
     try:
-        return backend_named(str(library)).to_host(value)
+        return backend_named(library).to_host(value)
     except (RuntimeError, TypeError) as error:  # a dtype or a layout that NumPy lacks
         raise TypeError(f"{what} is an array of {library} ({value.dtype}) that NumPy cannot hold: {error}") from error
+
+
+def axes(value: Any) -> int:
+    """How many axes data have."""
+    return np.ndim(value)
 
 
 def readable(x: Any, what: str) -> Any:
@@ -48,11 +53,10 @@ def readable(x: Any, what: str) -> Any:
     return x if known or not hasattr(x, "__dlpack__") else host_array(x, what)
 
 
-def backend_for(x: Array, name: str | Backend | None, place: str | None, dtype: str | None) -> Backend:
+def backend_for(x: Array, name: BackendLike | None, place: str | None, dtype: Dtype | None) -> Backend:
     """The backend that was asked for; what was not asked for follows the features."""
     dtype = dtype or ("float32" if str(x.dtype).endswith("float32") else "float64")
-    if name is None and dispatched(x):
-        library = str(owner(x))
+    if name is None and dispatched(x) and (library := owner(x)) is not None:
         own = getattr(x.device, "_device", None) or getattr(x.device, "id", None)  # of array-api-strict, of CuPy
         if library == "torch" or own is None:
             own = x.device

@@ -2,11 +2,11 @@
 
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -16,22 +16,25 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from xmlp import losses, metrics, optimizers
-from xmlp.backends import owner
+from xmlp.activations import ActivationLike
+from xmlp.backends import BackendLike, owner
 from xmlp.callbacks import EarlyStopping
 from xmlp.errors import unknown
 from xmlp.estimators import arrays
 from xmlp.estimators.protocol import CallbackSupport, fit_tasks
 from xmlp.host.arrays import host_array, refuse_containers, refuse_times, spans
 from xmlp.host.settings import count, flag, loudness, number
-from xmlp.losses import Loss
+from xmlp.losses import Loss, LossLike
+from xmlp.metrics import MetricLike
 from xmlp.model.mlp import mlp
 from xmlp.model.network import Network
 from xmlp.model.trainer import Trainer
 from xmlp.network import row_weights as weighting
-from xmlp.optimizers import Optimizer
-from xmlp.schedules import Cosine, OneCycle, rate
+from xmlp.optimizers import Optimizer, OptimizerLike
+from xmlp.schedules import Cosine, LearningRate, OneCycle, rate
 from xmlp.training.events import callbacks_of
 from xmlp.training.step import Batch
+from xmlp.types import Array, Callback, Data, Dtype, LinkName, NormalizationName, ScheduleName
 
 _SCHEDULES = {"cosine": Cosine, "one_cycle": OneCycle}
 _LOWER_IS_BETTER = ("loss", "mae", "rmse")
@@ -123,34 +126,34 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         Of the data. The names are there if the features came with any.
     """
 
-    hidden_layer_sizes: Any = (100,)
-    activation: Any = "relu"
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: ActivationLike | Sequence[ActivationLike] = "relu"
     _: KW_ONLY
     dropout: float = 0.0
-    normalization: str | None = None
-    loss: Any = "auto"
-    optimizer: Any = "adam"
-    learning_rate: Any = "auto"
+    normalization: NormalizationName | None = None
+    loss: LossLike | Literal["auto"] = "auto"
+    optimizer: OptimizerLike = "adam"
+    learning_rate: LearningRate | ScheduleName | Literal["auto"] = "auto"
     l1: float = 0.0
-    l2: Any = "auto"
+    l2: float | Literal["auto"] = "auto"
     clip_norm: float | None = None
-    batch_size: Any = "auto"
+    batch_size: int | Literal["auto"] = "auto"
     max_iter: int = 200
     shuffle: bool = True
     tol: float | None = 1e-4
     n_iter_no_change: int = 10
     early_stopping: bool = False
     validation_fraction: float = 0.1
-    monitor: Any = "auto"
-    metrics: Any = ()
-    callbacks: Any = ()
-    output_weight: Any = None
+    monitor: MetricLike | Literal["auto", "loss"] = "auto"
+    metrics: MetricLike | Iterable[MetricLike] = ()
+    callbacks: Iterable[Callback] = ()
+    output_weight: Data | None = None
     warm_start: bool = False
-    random_state: Any = None
-    verbose: bool = False
-    backend: Any = None
+    random_state: int | np.random.RandomState | None = None
+    verbose: bool | int = False
+    backend: BackendLike | None = None
     device: str | None = None
-    dtype: str | None = None
+    dtype: Dtype | None = None
 
     _penalty: ClassVar[float]  # what l2="auto" is
     _fixed: ClassVar[tuple[str, ...]] = _FIXED  # settings of the first call
@@ -407,9 +410,10 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
 
     def _watched(self) -> tuple[str, Any]:
         """The name of what `monitor` asks for, and whether its least or its largest value is the best."""
-        if self.monitor in ("auto", "loss"):
+        monitor = self.monitor
+        if monitor == "auto" or monitor == "loss":
             return "loss", min
-        metric = metrics.get(self.monitor)
+        metric = metrics.get(monitor)
         greater = getattr(metric.function, "greater_is_better", metric.name not in _LOWER_IS_BETTER)
         return metric.name, max if greater else min
 
@@ -481,7 +485,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         x = self._features(X, method)
         return arrays.like(x, arrays.in_blocks(lambda part: function(_for_network(part, self.network_)), x))
 
-    def input_gradient(self, X: Any, output: int = 0) -> Any:
+    def input_gradient(self, X: Data, output: int = 0) -> Array:
         """The gradient of one of the network's outputs with respect to the features, for each row.
 
         Parameters
@@ -516,7 +520,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     def _loss(self) -> Loss:
         raise NotImplementedError
 
-    def _link(self) -> str:
+    def _link(self) -> LinkName:
         return "identity"
 
     def _strata(self, targets: Any) -> Any:
@@ -586,6 +590,6 @@ def _alike(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def loss_named(loss: Any, default: Loss) -> Loss:
+def loss_named(loss: LossLike | Literal["auto"], default: Loss) -> Loss:
     """The loss that was asked for, "auto" being the default."""
     return default if isinstance(loss, str) and loss == "auto" else losses.get(loss)

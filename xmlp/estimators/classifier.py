@@ -18,7 +18,7 @@ from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
 from xmlp.host.arrays import host_array, refuse_containers
 from xmlp.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
-from xmlp.types import Array
+from xmlp.types import Array, ClassWeights, Data, Labels, LinkName
 
 
 @dataclass(repr=False, eq=False)
@@ -52,7 +52,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     """
 
     _: KW_ONLY
-    class_weight: Any = None
+    class_weight: ClassWeights | None = None
 
     _penalty: ClassVar[float] = 1e-4
 
@@ -63,7 +63,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     @alone
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> "MLPClassifier":
+    def fit(
+        self, X: Data, y: Labels, sample_weight: Data | None = None, *,
+        validation_data: tuple[Data, Labels] | tuple[Data, Labels, Data | None] | None = None,
+    ) -> "MLPClassifier":  # fmt: skip
         """Train.
 
         Parameters
@@ -83,7 +86,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     @alone
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> "MLPClassifier":
+    def partial_fit(
+        self, X: Data, y: Labels, classes: Labels | None = None, sample_weight: Data | None = None
+    ) -> "MLPClassifier":  # fmt: skip
         """One pass over these rows, from where the network and the optimizer are.
 
         Parameters
@@ -97,7 +102,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         each = self.class_weight if isinstance(self.class_weight, (list, tuple)) else [self.class_weight]
         if any(isinstance(weight, str) for weight in each):
             raise ValueError('class_weight="balanced" needs all rows at once: give partial_fit the weights as a dict')
-        if fresh and classes is None and np.ndim(y) < 2:
+        if fresh and classes is None and arrays.axes(y) < 2:
             raise ValueError("classes must be passed on the first call to partial_fit.")
         known = None if classes is None else unique_labels(arrays.host(classes))
         if known is not None and not fresh and not np.array_equal(known, self.classes_):
@@ -109,7 +114,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             self.__dict__.pop("_known", None)
         return self
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Data, y: Labels, sample_weight: Data | None = None) -> float:
         """The share of the rows whose labels are all predicted; rows of which a label is missing do not count.
 
         Parameters
@@ -118,7 +123,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         y : array (N,) or (N, outputs)
         sample_weight : array (N,) or (N, outputs), optional
         """
-        if np.ndim(sample_weight) == 2:
+        if arrays.axes(sample_weight) == 2:
             sample_weight = host_array(arrays.host(sample_weight), "sample_weight").mean(axis=1)
         labels = _labels(y)
         missing = _missing(labels).reshape(len(labels), -1).any(axis=1)
@@ -130,7 +135,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             sample_weight = None if sample_weight is None else _safe_indexing(sample_weight, known)
         return float(super().score(X, y, sample_weight))
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Data) -> Array:
         """Labels (N,), or (N, outputs) of 0 and 1; with the thresholds of the network, if it has any."""
         found = arrays.host(self._outputs(X, "predict", self._decided))
         labels = found if self._task == "multilabel" else self.classes_[found]
@@ -145,16 +150,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         found = (arrays.host(self.network_.predict(x)) > 0).astype(np.int64)
         return found[:, 0] if self._task == "binary" else found
 
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Data) -> Array:
         """The raw outputs: (N,) for two classes, else (N, outputs)."""
         z = self._outputs(X, "decision_function", lambda x: self.network_.predict(x))
         return z[:, 0] if self._task == "binary" else z
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Data) -> Array:
         """Probabilities (N, classes), or (N, outputs) of each label; after `network_.calibrate` the calibrated ones."""
         return self._outputs(X, "predict_proba", lambda x: np.exp(self._log_probabilities(x)))
 
-    def predict_log_proba(self, X: Any) -> Array:
+    def predict_log_proba(self, X: Data) -> Array:
         """The logarithms of `predict_proba`, exact where those round to 0 or 1."""
         return self._outputs(X, "predict_log_proba", self._log_probabilities)
 
@@ -232,7 +237,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return [m._replace(function=_OfClass(m.function), needs="outputs") if m.needs == "labels" else m
                 for m in measured]  # fmt: skip
 
-    def _link(self) -> str:
+    def _link(self) -> LinkName:
         return "softmax" if self._task == "multiclass" else "sigmoid"
 
     def _strata(self, targets: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -19,7 +19,7 @@ from xmlp.host.settings import flag
 from xmlp.losses import AbsoluteError, Loss, SquaredError
 from xmlp.model.network import Network
 from xmlp.network.row_weights import product
-from xmlp.types import Array
+from xmlp.types import Array, Data
 
 _FAR = 30.0  # mean and deviation of targets beyond which a loss that has a scale of its own is warned of
 
@@ -56,7 +56,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     """
 
     _: KW_ONLY
-    scale_targets: Any = "auto"
+    scale_targets: bool | Literal["auto"] = "auto"
 
     _penalty: ClassVar[float] = 1.5e-3
     _fixed: ClassVar[tuple[str, ...]] = (*BaseMLP._fixed, "scale_targets")
@@ -72,7 +72,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
 
     @alone
     @with_callbacks
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None) -> "MLPRegressor":
+    def fit(
+        self, X: Data, y: Data, sample_weight: Data | None = None, *,
+        validation_data: tuple[Data, Data] | tuple[Data, Data, Data | None] | None = None,
+    ) -> "MLPRegressor":  # fmt: skip
         """Train.
 
         Parameters
@@ -90,7 +93,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     @alone
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
+    def partial_fit(self, X: Data, y: Data, sample_weight: Data | None = None) -> "MLPRegressor":
         """One pass over these rows, from where the network and the optimizer are.
 
         Weights are divided by the mean weight of all rows so far, and targets scaled by the mean and deviation of all
@@ -99,7 +102,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         self._fit(X, y, sample_weight, fresh=not hasattr(self, "network_"), partial=True)
         return self
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Data) -> Array:
         """Predictions of the shape of y."""
         y = self._outputs(X, "predict", self._in_units)
         return y[:, 0] if self._one_dimensional else y
@@ -121,16 +124,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         view: Network = kept[1]
         return view
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Data, y: Data, sample_weight: Data | None = None) -> float:
         """The coefficient of determination; targets that are missing do not count."""
-        y = arrays.host(y)
-        missing = np.ma.getmaskarray(y) if isinstance(y, np.ma.MaskedArray) else False
-        y = host_array(np.ma.getdata(y), "y", gaps=True).astype(np.float64)
-        missing = missing | np.isnan(y)
+        truth = arrays.host(y)
+        missing = np.ma.getmaskarray(truth) if isinstance(truth, np.ma.MaskedArray) else False
+        truth = host_array(np.ma.getdata(truth), "y", gaps=True).astype(np.float64)
+        missing = missing | np.isnan(truth)
         weights = None if sample_weight is None else host_array(arrays.host(sample_weight), "sample_weight")
         if missing.any():
             weights = product(weights, 1.0 - missing)
-        return metrics.r2(np.where(missing, 0.0, y), self.predict(X), sample_weight=weights)
+        return metrics.r2(np.where(missing, 0.0, truth), self.predict(X), sample_weight=weights)
 
     # --- targets ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ To write one: subclass `Layer`, declare the arrays in `build`, write the two pas
 """
 
 from xmlp.layers import dense, dropout, normalization, residual, standardize
-from xmlp.layers.base import Layer, Params, ParamSpec, Specs, row
+from xmlp.layers.base import Layer, LayerLike, Params, ParamSpec, Specs, row
 from xmlp.layers.dense import *  # noqa: F403 - each family names in its `__all__` what it offers
 from xmlp.layers.dropout import *  # noqa: F403
 from xmlp.layers.dropout import random_bits
@@ -18,7 +18,18 @@ from xmlp.layers.residual import chain_of
 from xmlp.layers.standardize import *  # noqa: F403
 from xmlp.layers.standardize import COARSE, check_offsets
 
-__all__ = ["COARSE", "Layer", "ParamSpec", "Params", "Specs", "chain_of", "check_offsets", "random_bits", "row"]
+__all__ = [
+    "COARSE",
+    "Layer",
+    "LayerLike",
+    "ParamSpec",
+    "Params",
+    "Specs",
+    "chain_of",
+    "check_offsets",
+    "random_bits",
+    "row",
+]
 __all__ += dense.__all__
 __all__ += dropout.__all__
 __all__ += normalization.__all__

@@ -3,14 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from xmlp.backends.context import Context
+from xmlp.graph import Formula
 from xmlp.host.scalars import Normalized
 from xmlp.host.settings import number
-from xmlp.initializers import Initializer
+from xmlp.initializers import InitializerLike
 from xmlp.initializers import get as initializer_named
-from xmlp.types import Array
+from xmlp.types import ActivationName, Array, Namespace
 
 Params = Mapping[str, Array]
 
@@ -31,7 +32,7 @@ class ParamSpec(Normalized):
     """
 
     shape: tuple[int, ...]
-    initializer: "str | float | Initializer" = "zeros"
+    initializer: InitializerLike = "zeros"
     decay: bool = True
     lr_scale: float = 1.0
 
@@ -77,7 +78,10 @@ class Layer(Normalized, ABC):
         return stats
 
 
-def row(xp: Any, values: Array) -> Array:
+LayerLike: TypeAlias = Layer | ActivationName | Formula
+
+
+def row(xp: Namespace, values: Array) -> Array:
     """Values (..., columns), one for each column, as (..., 1, columns): beside all rows, and no other axis. A single
     vector is so as it is.
     """

@@ -1,16 +1,17 @@
 """Layers of every network: products with weights, and activations."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from xmlp import activations
+from xmlp.activations import ActivationLike
 from xmlp.backends.context import Context
 from xmlp.graph import Formula
 from xmlp.host.settings import count, flag
-from xmlp.initializers import Initializer
+from xmlp.initializers import InitializerLike
 from xmlp.initializers import get as initializer_named
 from xmlp.layers.base import Layer, Params, ParamSpec, Specs, row
-from xmlp.types import Array
+from xmlp.types import Array, InitializerName
 
 __all__ = ["Activation", "Dense"]
 
@@ -24,7 +25,11 @@ class Activation(Layer):
     function : str, formula, callable, or object with fn and deriv
     """
 
-    function: Any
+    function: activations.Function
+
+    if TYPE_CHECKING:  # what is given; the field is what is made of it
+
+        def __init__(self, function: ActivationLike): ...
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
@@ -74,10 +79,17 @@ class Dense(Layer):
     """
 
     units: int
-    activation: Any = None
+    activation: activations.Function = None  # type: ignore[assignment]  # the identity, once it is made
     use_bias: bool = True
-    kernel_initializer: "str | float | Initializer" = "auto"
-    bias_initializer: "str | float | Initializer" = "zeros"
+    kernel_initializer: InitializerLike | Literal["auto"] = "auto"
+    bias_initializer: InitializerLike = "zeros"
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, units: int, activation: ActivationLike = None, use_bias: bool = True,
+            kernel_initializer: InitializerLike | Literal["auto"] = "auto", bias_initializer: InitializerLike = "zeros",
+        ): ...  # fmt: skip
 
     def __post_init__(self) -> None:
         Layer.__post_init__(self)
@@ -118,5 +130,7 @@ class Dense(Layer):
         return dx, grads
 
 
-_FITTING = {name: "he_normal" for name in ("relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus")}
+_FITTING: dict[str, InitializerName] = {
+    name: "he_normal" for name in ("relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus")
+}
 _FITTING["selu"] = "lecun_normal"

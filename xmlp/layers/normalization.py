@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 from xmlp.backends.context import Context
 from xmlp.host.settings import number
 from xmlp.layers.base import Layer, Params, ParamSpec, Specs, row
-from xmlp.types import Array
+from xmlp.types import Array, Namespace
 
 __all__ = ["BatchNorm", "LayerNorm"]
 
 
-def _normalized_gradient(xp: Any, normalized: Array, inverse: Array, dn: Array, axis: int) -> Array:
+def _normalized_gradient(xp: Namespace, normalized: Array, inverse: Array, dn: Array, axis: int) -> Array:
     """dx through n = (x - mean(x)) inverse, inverse = 1 / sqrt(var(x) + eps), both along `axis`.
 
     dx = inverse (dn - mean(dn) - n mean(dn n)) (Ioffe & Szegedy, 2015, section 3, collected).
@@ -48,7 +48,7 @@ class LayerNorm(Layer):
         return _normalized_gradient(ctx.xp, normalized, inverse, dy * row(ctx.xp, params["gamma"]), -1), grads
 
 
-def _scaled(xp: Any, normalized: Array, params: Params) -> Array:
+def _scaled(xp: Namespace, normalized: Array, params: Params) -> Array:
     """Normalized gamma + beta."""
     return normalized * row(xp, params["gamma"]) + row(xp, params["beta"])
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xmlp.backends.context import Context
 from xmlp.errors import unknown
 from xmlp.graph import Formula
 from xmlp.host.scalars import normalize
-from xmlp.layers.base import Layer, Params, Specs
+from xmlp.layers.base import Layer, LayerLike, Params, Specs
 from xmlp.layers.dense import Activation
 from xmlp.layers.standardize import check_offsets
 from xmlp.types import Array
@@ -27,7 +27,11 @@ class Residual(Layer):
     4
     """
 
-    layers: Any
+    layers: tuple[Layer, ...]
+
+    if TYPE_CHECKING:
+
+        def __init__(self, layers: Iterable[LayerLike]): ...
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", chain_of(self.layers))
@@ -88,7 +92,7 @@ def _part(named: Params, i: int) -> dict[str, Array]:
     return {name.removeprefix(prefix): a for name, a in named.items() if name.startswith(prefix)}
 
 
-def chain_of(layers: Iterable[Any]) -> tuple[Layer, ...]:
+def chain_of(layers: Iterable[LayerLike]) -> tuple[Layer, ...]:
     """Check a sequence of layers; a name is an activation."""
     if isinstance(layers, (str, Layer)) or not isinstance(layers, Iterable):
         raise TypeError(f"expected a sequence of layers, got {layers!r}. Put it in a list.")

@@ -5,7 +5,7 @@ gradient of the first with respect to the predictions. The two sums travel separ
 up exactly.
 """
 
-from typing import Any
+from typing import TypeAlias
 
 from xmlp.errors import unknown
 from xmlp.graph import Formula
@@ -18,12 +18,13 @@ from xmlp.losses.elementwise import *  # noqa: F403
 from xmlp.losses.elementwise import ElementwiseLoss
 from xmlp.losses.links import LINKS, Link, link
 from xmlp.losses.targets import reals
+from xmlp.types import Differentiable, LossName
 
-__all__ = ["LINKS", "Link", "Loss", "UserLoss", "link", "reals"]
+__all__ = ["LINKS", "Link", "Loss", "LossLike", "UserLoss", "link", "reals"]
 __all__ += cross_entropy.__all__
 __all__ += elementwise.__all__
 
-LOSSES: dict[str, type[Loss]] = {**elementwise.LOSSES, **cross_entropy.LOSSES}
+LOSSES: dict[LossName, type[Loss]] = {**elementwise.LOSSES, **cross_entropy.LOSSES}
 
 
 @once
@@ -31,7 +32,10 @@ def _with_defaults(kind: type[Loss]) -> Loss:
     return kind()
 
 
-def get(loss: Any) -> Loss:
+LossLike: TypeAlias = LossName | Loss | Formula | Differentiable
+
+
+def get(loss: LossLike) -> Loss:
     """The loss of that name; a loss is itself; a formula of (prediction, target) becomes one; `fn` and `deriv` too."""
     if isinstance(loss, str):
         if loss not in LOSSES:

@@ -12,7 +12,7 @@ from xmlp.host.scalars import Normalized
 from xmlp.host.settings import flag
 from xmlp.losses.links import Link, link
 from xmlp.losses.targets import reals
-from xmlp.types import Array
+from xmlp.types import Array, Differentiable, LinkName, Namespace, Reduction
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Loss(Normalized, ABC):
         Whether each term depends on one output alone: then outputs can have weights of their own.
     """
 
-    link: ClassVar[str | Link] = "identity"
+    link: ClassVar[LinkName | Link] = "identity"
     elementwise: ClassVar[bool] = False
     name: ClassVar[str] = "loss"
 
@@ -70,7 +70,7 @@ class Loss(Normalized, ABC):
         """(sum of weighted losses, sum of the examples' weights, gradient of the first); `xmlp.network.row_weights`."""
         return _weighted(ctx.xp, *self.terms_and_gradient(ctx, predictions, targets), sample_weight)
 
-    def reduced(self, xp: Any, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
+    def reduced(self, xp: Namespace, total: Array, weight: Array | float, gradient: Array) -> tuple[Array, Array]:
         """The loss and its gradient after the reduction over the batch; both 0 if all weights are."""
         if self.reduction == "mean":
             divisor = xp.where(weight > 0, weight, 1.0) if hasattr(weight, "dtype") else weight
@@ -100,7 +100,7 @@ class Loss(Normalized, ABC):
         terms, gradient = self.terms_and_gradient(plain(xp, device(predictions)), predictions, prepared)
         return xp, terms, gradient
 
-    def _check_predictions(self, xp: Any, predictions: Array) -> None:
+    def _check_predictions(self, xp: Namespace, predictions: Array) -> None:
         """Refuse predictions for which the loss has no meaning."""
 
     def per_example(self, predictions: Array, targets: Array) -> Array:
@@ -131,7 +131,7 @@ class Loss(Normalized, ABC):
             sample_weight = self._checked_weights(xp, terms, sample_weight)
         return self.reduced(xp, *_weighted(xp, terms, gradient, sample_weight))
 
-    def _checked_weights(self, xp: Any, terms: Array, weight: Array) -> Array:
+    def _checked_weights(self, xp: Namespace, terms: Array, weight: Array) -> Array:
         """Weights in the dtype of the terms; for a mean at most 1, so that small ones do not round to 0."""
         shapes = [tuple(terms.shape[:1]), *([tuple(terms.shape)] if self.elementwise else [])]
         if tuple(weight.shape) not in shapes:
@@ -148,7 +148,7 @@ class Loss(Normalized, ABC):
 
 
 def _weighted(
-    xp: Any, terms: Array, gradient: Array, sample_weight: Array | None
+    xp: Namespace, terms: Array, gradient: Array, sample_weight: Array | None
 ) -> tuple[Array, Array | float, Array]:
     """(sum of weighted terms, sum of the examples' weights, weighted gradient) of terms and gradient (..., N, outputs):
     the sums of each member of a stack.
@@ -164,7 +164,7 @@ def _weighted(
     return xp.sum(_counted(xp, terms, sample_weight), axis=whole), weight, _counted(xp, gradient, sample_weight)
 
 
-def _counted(xp: Any, values: Array, weight: Array) -> Array:
+def _counted(xp: Namespace, values: Array, weight: Array) -> Array:
     """Values (..., N, outputs) times weights (..., N) or (..., N, outputs); 0 where it weighs 0, even if infinite."""
     w = weight if weight.ndim == values.ndim else xp.expand_dims(weight, axis=-1)
     return xp.where(w > 0, values, 0.0) * w
@@ -182,8 +182,8 @@ class UserLoss(Loss):
     `deriv` gives the derivative of the terms, (N, outputs); `fn` the terms themselves, or one loss per example (N,).
     """
 
-    functions: Any
-    reduction: str = "mean"
+    functions: Differentiable
+    reduction: Reduction = "mean"
     name: ClassVar[str] = "user loss"
 
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:

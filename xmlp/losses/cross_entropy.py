@@ -1,7 +1,7 @@
 """Cross-entropies, from probabilities or from what comes before a sigmoid or softmax."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from array_api_compat import array_namespace
 
@@ -11,7 +11,7 @@ from xmlp.losses.base import Loss
 from xmlp.losses.elementwise import Standard
 from xmlp.losses.links import CLASS, EVENT, Link
 from xmlp.losses.targets import class_labels, reals, refuse
-from xmlp.types import Array
+from xmlp.types import Array, LinkName, LossName, Namespace, Reduction
 
 __all__ = ["BinaryCrossEntropy", "SoftmaxCrossEntropy"]
 
@@ -23,12 +23,12 @@ def cross_entropy_at_logit(xp, z, target):  # type: ignore[no-untyped-def]
     return z * (xp.where(positive, 1.0, 0.0) - target) + xp.log1p(xp.exp(xp.where(positive, -z, z)))
 
 
-def _log(xp: Any, p: Array) -> Array:
+def _log(xp: Namespace, p: Array) -> Array:
     """log(p), -inf at 0 by selection, without computing log(0); its derivative there is taken as 0."""
     return xp.where(p > 0, xp.log(xp.where(p > 0, p, 1.0)), -xp.inf)
 
 
-def _log_term(xp: Any, weight: Array, p: Array) -> Array:
+def _log_term(xp: Namespace, weight: Array, p: Array) -> Array:
     """-weight log(p), and 0 where the weight is 0 whatever p is."""
     return -weight * _log(xp, xp.where(weight == 0, 1.0, p))
 
@@ -66,9 +66,9 @@ class BinaryCrossEntropy(Standard):
     """
 
     from_logits: bool = True
-    reduction: str = "mean"
+    reduction: Reduction = "mean"
     soft_targets: bool = False
-    link: ClassVar[str | Link] = "sigmoid"
+    link: ClassVar[LinkName | Link] = "sigmoid"
     name: ClassVar[str] = "binary cross-entropy"
 
     @property
@@ -113,9 +113,9 @@ class SoftmaxCrossEntropy(Loss):
     """
 
     from_logits: bool = True
-    reduction: str = "mean"
+    reduction: Reduction = "mean"
     soft_targets: bool = False
-    link: ClassVar[str | Link] = "softmax"
+    link: ClassVar[LinkName | Link] = "softmax"
     name: ClassVar[str] = "softmax cross-entropy"
 
     @property
@@ -155,11 +155,11 @@ class SoftmaxCrossEntropy(Loss):
             refuse(xp, sums, lambda v: xp.abs(v - 1.0) > 1e-3, "must sum to 1 over the classes", self.name)
         return y
 
-    def _check_predictions(self, xp: Any, predictions: Array) -> None:
+    def _check_predictions(self, xp: Namespace, predictions: Array) -> None:
         if self.from_logits and bool(xp.any(xp.max(predictions, axis=1) == -xp.inf)):
             raise ValueError(f"{self.name}: all logits of an example are -inf, so no class is left to choose")
 
 
-LOSSES: dict[str, type[Loss]] = {
+LOSSES: dict[LossName, type[Loss]] = {
     "binary_cross_entropy": BinaryCrossEntropy, "softmax_cross_entropy": SoftmaxCrossEntropy,
 }  # fmt: skip

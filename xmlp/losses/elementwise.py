@@ -8,7 +8,7 @@ from xmlp.backends.context import Context
 from xmlp.graph import Formula, elementwise
 from xmlp.host.settings import number
 from xmlp.losses.base import Loss
-from xmlp.types import Array
+from xmlp.types import Array, LossName, Reduction
 
 __all__ = ["AbsoluteError", "ElementwiseLoss", "Huber", "SquaredError"]
 
@@ -29,7 +29,7 @@ class ElementwiseLoss(Loss):
     """
 
     formula: Formula
-    reduction: str = "mean"
+    reduction: Reduction = "mean"
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -94,7 +94,7 @@ class SquaredError(Standard):
     """
 
     half: bool = False
-    reduction: str = "mean"
+    reduction: Reduction = "mean"
     name: ClassVar[str] = "squared error"
 
     @property
@@ -106,7 +106,7 @@ class SquaredError(Standard):
 class AbsoluteError(Standard):
     """L = |y_hat - y|; the derivative at 0 is 0."""
 
-    reduction: str = "mean"
+    reduction: Reduction = "mean"
     name: ClassVar[str] = "absolute error"
 
     @property
@@ -119,7 +119,7 @@ class Huber(Standard):
     """L = d^2 / 2 for |d| <= delta, delta (|d| - delta / 2) beyond, d = y_hat - y (Huber, 1964)."""
 
     delta: float = 1.0
-    reduction: str = "mean"
+    reduction: Reduction = "mean"
     name: ClassVar[str] = "Huber loss"
 
     def __post_init__(self) -> None:
@@ -131,4 +131,4 @@ class Huber(Standard):
         return huber.bind(delta=self.delta)
 
 
-LOSSES: dict[str, type[Loss]] = {"squared_error": SquaredError, "absolute_error": AbsoluteError, "huber": Huber}
+LOSSES: dict[LossName, type[Loss]] = {"squared_error": SquaredError, "absolute_error": AbsoluteError, "huber": Huber}

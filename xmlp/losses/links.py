@@ -1,12 +1,13 @@
 """Links: what turns the raw outputs of a network into predictions, and what kind of thing is predicted."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import get_args
 
 from xmlp.activations import identity, sigmoid, softmax
 from xmlp.errors import unknown
+from xmlp.types import Applicable, LinkName, LossName, Outcome
 
-OUTCOMES = ("number", "event", "class")
+OUTCOMES = get_args(Outcome)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +38,9 @@ class Link:
     """
 
     name: str
-    function: Any
-    outcome: str = "number"
-    loss: str | None = None
+    function: Applicable
+    outcome: Outcome = "number"
+    loss: LossName | None = None
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
@@ -68,7 +69,7 @@ CLASS = Link("class_probability", identity, "class", "softmax_cross_entropy")
 LINKS = {link.name: link for link in (IDENTITY, SIGMOID, SOFTMAX, EVENT, CLASS)}
 
 
-def link(value: str | Link) -> Link:
+def link(value: LinkName | Link) -> Link:
     """The link of that name; a link is itself."""
     if isinstance(value, Link):
         return value

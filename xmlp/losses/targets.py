@@ -1,11 +1,10 @@
 """Targets as losses take them: reals for each output, or class labels; what is wrong is refused with its place."""
 
 from collections.abc import Callable
-from typing import Any
 
 from array_api_compat import array_namespace
 
-from xmlp.types import Array
+from xmlp.types import Array, Namespace
 
 
 def reals(targets: Array, outputs: int) -> Array:
@@ -23,7 +22,7 @@ def reals(targets: Array, outputs: int) -> Array:
     return targets
 
 
-def class_labels(xp: Any, targets: Array, outputs: int) -> Array:
+def class_labels(xp: Namespace, targets: Array, outputs: int) -> Array:
     """Class labels (N,), whole numbers from 0 to outputs - 1."""
     if xp.isdtype(targets.dtype, "real floating"):
         refuse(xp, targets, lambda v: ~xp.isfinite(v) | (v != xp.round(v)), "must be whole numbers", "class labels")
@@ -33,7 +32,7 @@ def class_labels(xp: Any, targets: Array, outputs: int) -> Array:
     return xp.astype(targets, xp.int32) if xp.isdtype(targets.dtype, "real floating") else targets
 
 
-def refuse(xp: Any, values: Array, wrong: Callable[[Array], Array], rule: str, what: str) -> None:
+def refuse(xp: Namespace, values: Array, wrong: Callable[[Array], Array], rule: str, what: str) -> None:
     """Raise for the first element that is wrong, naming its place."""
     bad = wrong(values)
     if xp.any(bad):

@@ -3,25 +3,26 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from xmlp.activations import get
-from xmlp.backends import Backend
+from xmlp.activations import ActivationLike, get
+from xmlp.backends import BackendLike
 from xmlp.errors import unknown
 from xmlp.layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm
 from xmlp.model.network import Network
 from xmlp.network.inputs import count
+from xmlp.types import Dtype, NormalizationName
 
-NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+NORMALIZATIONS: dict[NormalizationName, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
 
 def mlp(
     sizes: Sequence[int],
-    activation: Any = "relu",
-    output_activation: Any = None,
+    activation: ActivationLike | Sequence[ActivationLike] = "relu",
+    output_activation: ActivationLike = None,
     *,
     dropout: float = 0.0,
-    normalization: str | None = None,
-    backend: str | Backend = "numpy",
-    dtype: str = "float32",
+    normalization: NormalizationName | None = None,
+    backend: BackendLike = "numpy",
+    dtype: Dtype = "float32",
     seed: int = 0,
 ) -> Network:
     """A multilayer perceptron.
@@ -52,7 +53,8 @@ def mlp(
     if len(sizes) < 2:
         raise ValueError(f"sizes needs at least the inputs and the outputs, got {sizes}")
     hidden = len(sizes) - 2
-    per_layer = list(activation) if isinstance(activation, (list, tuple)) else [get(activation)] * hidden
+    given: Any = activation
+    per_layer = list(given) if isinstance(given, (list, tuple)) else [get(given)] * hidden
     if len(per_layer) != hidden:
         raise ValueError(f"{len(per_layer)} activations for {hidden} hidden layers")
     if normalization is not None and normalization not in NORMALIZATIONS:

@@ -3,28 +3,41 @@
 import copy
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from xmlp import losses as loss_functions
-from xmlp.backends import Backend
+from xmlp.backends import Backend, BackendLike
 from xmlp.backends import backend as backend_named
 from xmlp.backends.views import LayerViews, Views
 from xmlp.errors import CheckpointError, OutOfMemoryError
 from xmlp.host import files, memory, seeds
 from xmlp.host.scalars import plain
 from xmlp.host.settings import number
-from xmlp.layers import COARSE, Layer, Standardize, chain_of
-from xmlp.losses import Link, Loss
+from xmlp.layers import COARSE, Layer, LayerLike, Standardize, chain_of
+from xmlp.losses import Link, Loss, LossLike
+from xmlp.metrics import MetricLike
 from xmlp.network import configs, decisions, saved
 from xmlp.network.chain import Chain
+from xmlp.network.decisions import Score
 from xmlp.network.functions import Functions, Rows
 from xmlp.network.inputs import Inputs, count, fitting_loss
 from xmlp.network.layout import Gradients, Layout
 from xmlp.network.predictor import Predictor
-from xmlp.types import Array
+from xmlp.optimizers import OptimizerLike
+from xmlp.types import (
+    Array,
+    Batches,
+    Callback,
+    ClassWeights,
+    Data,
+    Dtype,
+    LinkName,
+    OnNonfinite,
+    ThresholdMetricName,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from xmlp.training.history import History
@@ -82,11 +95,11 @@ class Network:
 
     def __init__(
         self,
-        layers: Sequence[Layer | str],
+        layers: Sequence[LayerLike],
         in_features: int,
         *,
-        backend: str | Backend = "numpy",
-        dtype: str = "float32",
+        backend: BackendLike = "numpy",
+        dtype: Dtype = "float32",
         seed: int = 0,
     ):
         there = backend_named(backend, dtype=dtype)
@@ -103,7 +116,7 @@ class Network:
                 free,
             ) from error
 
-    def _describe(self, layers: Sequence[Layer | str], in_features: int, backend: Backend, seed: int) -> None:
+    def _describe(self, layers: Sequence[LayerLike], in_features: int, backend: Backend, seed: int) -> None:
         """Everything but the vectors: nothing here takes memory in proportion to the sizes of the layers."""
         self.chain = Chain(layers, in_features, backend)
         self.seed = seeds.check_seed(seed)
@@ -153,7 +166,7 @@ class Network:
         return self.chain.backend
 
     @property
-    def dtype(self) -> str:
+    def dtype(self) -> Dtype:
         return self.backend.dtype
 
     @property
@@ -161,7 +174,7 @@ class Network:
         return self._theta
 
     @theta.setter
-    def theta(self, value: Any) -> None:
+    def theta(self, value: Data) -> None:
         self._theta = self._assigned(self._theta, value, "theta")
 
     @property
@@ -169,10 +182,10 @@ class Network:
         return self._stats
 
     @stats.setter
-    def stats(self, value: Any) -> None:
+    def stats(self, value: Data) -> None:
         self._stats = self._assigned(self._stats, value, "stats")
 
-    def _assigned(self, old: Array, value: Any, what: str) -> Array:
+    def _assigned(self, old: Array, value: Data, what: str) -> Array:
         value = self.inputs.vector(value, what)
         if tuple(value.shape) != tuple(old.shape):
             raise ValueError(f"{what} has the shape {tuple(old.shape)}, got {tuple(value.shape)}")
@@ -189,7 +202,7 @@ class Network:
         return self.link_object.name
 
     @link.setter
-    def link(self, value: str | Link) -> None:
+    def link(self, value: LinkName | Link) -> None:
         self.link_object = loss_functions.link(value)
 
     @property
@@ -205,7 +218,7 @@ class Network:
         return self._thresholds
 
     @thresholds.setter
-    def thresholds(self, value: "list[float] | None") -> None:
+    def thresholds(self, value: float | Data | None) -> None:
         self._thresholds = None if value is None else self.inputs.thresholds(value, self.out_features)
 
     @property
@@ -272,7 +285,7 @@ class Network:
 
     # --- for people -------------------------------------------------------------------------------------------------
 
-    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+    def predict(self, x: Data, batch_size: int | None = None) -> Array:
         """Raw outputs (N, out_features), through no link; see `predict_response` and `predict_proba`.
 
         Parameters
@@ -284,13 +297,13 @@ class Network:
         """
         return self._outputs(x, batch_size, None)
 
-    def predict_response(self, x: Any, batch_size: int | None = None) -> Any:
+    def predict_response(self, x: Data, batch_size: int | None = None) -> Array:
         """The raw outputs through the link, (N, out_features): probabilities after a cross-entropy, means after a loss
         with a link of its own, and the outputs as they are without one.
         """
         return self._outputs(x, batch_size, self.link_object)
 
-    def predict_proba(self, x: Any, batch_size: int | None = None) -> Any:
+    def predict_proba(self, x: Data, batch_size: int | None = None) -> Array:
         """Probabilities (N, out_features): the raw outputs through the link."""
         if not self.link_object.probabilities:
             raise ValueError(
@@ -299,7 +312,7 @@ class Network:
             )
         return self._outputs(x, batch_size, self.link_object)
 
-    def _outputs(self, x: Any, batch_size: int | None, link: Link | None) -> Any:
+    def _outputs(self, x: Data, batch_size: int | None, link: Link | None) -> Array:
         features, to_caller = self.inputs.features(x)
         return to_caller(self.compute(features, link=link, batch_size=batch_size))
 
@@ -314,7 +327,9 @@ class Network:
             self._theta, self._stats, x, link=link, raw=raw, temperature=self._temperature, batch_size=batch_size
         )
 
-    def predict_label(self, x: Any, thresholds: Any = None, batch_size: int | None = None) -> Any:
+    def predict_label(
+        self, x: Data, thresholds: float | Data | None = None, batch_size: int | None = None
+    ) -> Array:  # fmt: skip
         """Decisions: the class with the largest output (N,), or for a sigmoid link 1 where p > threshold, else 0.
 
         Parameters
@@ -337,7 +352,13 @@ class Network:
         return decided[0] if len(decided) == 1 else xp.stack(decided, axis=-1)
 
     def tune_thresholds(
-        self, x: Any, y: Any, metric: Any = "f1", *, sample_weight: Any = None, batch_size: int | None = None
+        self,
+        x: Data,
+        y: Data,
+        metric: ThresholdMetricName | Score = "f1",
+        *,
+        sample_weight: Data | None = None,
+        batch_size: int | None = None,
     ) -> list[float]:
         """Find for each output the threshold whose decisions on this data score best; `predict_label` then uses them.
 
@@ -372,7 +393,9 @@ class Network:
         self.thresholds = decisions.best_thresholds(p, truth > 0.5, weights, score)
         return list(self.thresholds)
 
-    def calibrate(self, x: Any, y: Any, *, sample_weight: Any = None, batch_size: int | None = None) -> float:
+    def calibrate(
+        self, x: Data, y: Data, *, sample_weight: Data | None = None, batch_size: int | None = None
+    ) -> float:  # fmt: skip
         """Find the temperature T for which the probabilities link(z / T) fit this data best; `predict_proba` uses it.
 
         The negative log-likelihood of the data does not become worse. Thresholds are forgotten: they were tuned for
@@ -416,7 +439,7 @@ class Network:
             w = w * (weights if weights.ndim == 2 else weights[:, None])
         return x, y, w
 
-    def forward(self, x: Any, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, Caches]:
+    def forward(self, x: Data, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, Caches]:
         """y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
         keys = self.chain.keys(seed, step) if training else None
         x = self.inputs.floats(self.inputs.features(x)[0])
@@ -429,7 +452,7 @@ class Network:
         """
         return self.chain.pass_forward(theta, stats, x, **options)
 
-    def backward(self, caches: Caches, dy: Any) -> tuple[Array, Gradients]:
+    def backward(self, caches: Caches, dy: Data) -> tuple[Array, Gradients]:
         """dx and the gradients of the parameters, from the gradient with respect to the outputs."""
         if not isinstance(caches, Caches) or len(caches) != len(self.layers):
             raise ValueError(
@@ -441,7 +464,7 @@ class Network:
         return dx, grads
 
     def value_and_grad(
-        self, x: Any, y: Any, loss: Any, *, sample_weight: Any = None, theta: Any = None
+        self, x: Data, y: Data, loss: LossLike, *, sample_weight: Data | None = None, theta: Data | None = None
     ) -> tuple[Array, Gradients]:
         """The loss of a batch, a 0-d array, and its gradient with respect to all parameters.
 
@@ -464,12 +487,16 @@ class Network:
         value, flat = self.evaluations.value_and_grad(loss, self.vectors, rows, theta)
         return value, Gradients(self.layout, flat)
 
-    def loss_value(self, x: Any, y: Any, loss: Any, *, sample_weight: Any = None, theta: Any = None) -> Array:
+    def loss_value(
+        self, x: Data, y: Data, loss: LossLike, *, sample_weight: Data | None = None, theta: Data | None = None
+    ) -> Array:  # fmt: skip
         """The loss of a batch, a 0-d array: one forward pass; the arguments are those of `value_and_grad`."""
         loss, rows, theta = self._problem(x, y, loss, sample_weight, theta)
         return self.evaluations.value(loss, self.vectors, rows, theta)
 
-    def _problem(self, x: Any, y: Any, loss: Any, sample_weight: Any, theta: Any) -> tuple[Loss, Rows, Array | None]:
+    def _problem(
+        self, x: Data, y: Data, loss: LossLike, sample_weight: Data | None, theta: Data | None
+    ) -> tuple[Loss, Rows, Array | None]:  # fmt: skip
         """The checked arguments of a loss."""
         loss = loss_functions.get(loss)
         x, targets, weights = self.inputs.batch(x, y, sample_weight, loss, self.out_features)
@@ -479,7 +506,7 @@ class Network:
                 raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(theta.shape)}")
         return loss, Rows(x, targets, self.inputs.placed(weights, loss)), theta
 
-    def adapt(self, x: Any) -> "Network":
+    def adapt(self, x: Data) -> "Network":
         """Set the mean and scale of the Standardize layers at the head of the network from data.
 
         Columns that do not vary get the scale 1. What the dtype is too coarse for, as seconds since 1970 in float32,
@@ -508,12 +535,13 @@ class Network:
         self.inputs.offset = offset
 
     def fit(
-        self, x: Any, y: Any = None, *, loss: Any = None, optimizer: Any = "adam", metrics: Sequence[Any] = (),
-        callbacks: Sequence[Any] = (), seed: int = 0, l1: float = 0.0, l2: float = 0.0, clip_norm: float | None = None,
-        on_nonfinite: str = "skip", planned: bool | None = None, epochs: int = 10, batch_size: int | None = None,
-        validation_data: tuple[Any, ...] | None = None, validation_split: float | None = None,
-        sample_weight: Any = None, output_weight: Any = None, class_weight: Any = None, shuffle: bool | None = None,
-        verbose: bool = False,
+        self, x: Data | Batches, y: Data | None = None, *, loss: LossLike | None = None,
+        optimizer: OptimizerLike = "adam", metrics: MetricLike | Iterable[MetricLike] = (),
+        callbacks: Iterable[Callback] = (), seed: int = 0, l1: float = 0.0, l2: float = 0.0,
+        clip_norm: float | None = None, on_nonfinite: OnNonfinite = "skip", planned: bool | None = None,
+        epochs: int = 10, batch_size: int | None = None, validation_data: Sequence[Data | None] | None = None,
+        validation_split: float | None = None, sample_weight: Data | None = None, output_weight: Data | None = None,
+        class_weight: ClassWeights | None = None, shuffle: bool | None = None, verbose: bool | int = False,
     ) -> "History":  # fmt: skip
         """Train: the keywords of `xmlp.Trainer` and of its `fit`, in one call.
 
@@ -535,7 +563,7 @@ class Network:
 
     # --- elsewhere and later ----------------------------------------------------------------------------------------
 
-    def to(self, backend: str | Backend, *, dtype: str | None = None) -> "Network":
+    def to(self, backend: BackendLike, *, dtype: Dtype | None = None) -> "Network":
         """A copy on another backend."""
         kept = backend.dtype if isinstance(backend, Backend) else self.dtype
         there = backend_named(backend, dtype=dtype or kept)
@@ -565,7 +593,7 @@ class Network:
 
     @classmethod
     def of_vectors(
-        cls, layers: Any, in_features: int, backend: Backend, seed: int, arrays: Mapping[str, Any],
+        cls, layers: Sequence[LayerLike], in_features: int, backend: Backend, seed: int, arrays: Mapping[str, Any],
         settings: Mapping[str, Any],
     ) -> "Network":  # fmt: skip
         """A network of given vectors. Their sizes are compared before anything of the size is made."""
@@ -610,7 +638,7 @@ class Network:
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], arrays: Mapping[str, Any], *, backend: str | Backend = "numpy",
+        cls, config: Mapping[str, Any], arrays: Mapping[str, Any], *, backend: BackendLike = "numpy",
         custom: Mapping[str, Any] | None = None,
     ) -> "Network":  # fmt: skip
         """The network of `config()` and `arrays()`.
@@ -652,7 +680,7 @@ def _namespace(array: Any) -> Any:
 
 
 def load(
-    path: str | os.PathLike[str], backend: str | Backend = "numpy", *, custom: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str], backend: BackendLike = "numpy", *, custom: Mapping[str, Any] | None = None
 ) -> Network:
     """Read a network from a file that `Network.save` wrote, or from a checkpoint of `Trainer.save`.
 

@@ -1,13 +1,13 @@
 """Training on data that stay on the host: off unless a `Stream` is passed to `fit`."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from xmlp.backends import backend
 from xmlp.data.batches import batch_order
 from xmlp.host.settings import count, flag
 from xmlp.model.trainer import Trainer
 from xmlp.training.step import Batch
+from xmlp.types import Data
 
 
 class Stream:
@@ -41,9 +41,9 @@ class Stream:
     def __init__(
         self,
         trainer: Trainer,
-        x: Any,
-        y: Any,
-        sample_weight: Any = None,
+        x: Data,
+        y: Data,
+        sample_weight: Data | None = None,
         *,
         batch_size: int = 32,
         shuffle: bool = True,

@@ -8,21 +8,22 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from xmlp import initializers, losses, metrics, optimizers
-from xmlp.backends import Backend
+from xmlp.backends import BackendLike
 from xmlp.compiler.planner import Plan
 from xmlp.errors import unknown
 from xmlp.host import seeds
 from xmlp.host.settings import count, flag, loudness, number
 from xmlp.layers import Dense, LayerNorm
-from xmlp.losses import Loss
+from xmlp.losses import Loss, LossLike
+from xmlp.metrics import MetricLike
 from xmlp.model.network import Network
 from xmlp.network.objective import Objective
-from xmlp.optimizers import Optimizer
+from xmlp.optimizers import Optimizer, OptimizerLike
 from xmlp.training import checkpoints, divergence, memory
 from xmlp.training.events import callbacks_of, tell, tell_end
 from xmlp.training.history import History
@@ -31,7 +32,16 @@ from xmlp.training.prepare import Given, Preparation
 from xmlp.training.run import Run, Snapshot
 from xmlp.training.sources import Rows, Stream
 from xmlp.training.step import Batch, Step
-from xmlp.types import Array
+from xmlp.types import Array, Batches, Callback, ClassWeights, Data, OnNonfinite
+
+
+class Changes(TypedDict, total=False):
+    """What `Trainer.change` takes."""
+
+    optimizer: OptimizerLike
+    l1: float
+    l2: float
+    clip_norm: float | None
 
 
 class Trainer:
@@ -86,15 +96,15 @@ class Trainer:
         self,
         network: Network,
         *,
-        loss: Loss | str | Any,
-        optimizer: Optimizer | str,
-        metrics: Sequence[Any] = (),
-        callbacks: Sequence[Any] = (),
+        loss: LossLike,
+        optimizer: OptimizerLike,
+        metrics: MetricLike | Iterable[MetricLike] = (),
+        callbacks: Iterable[Callback] = (),
         seed: int = 0,
         l1: float = 0.0,
         l2: float = 0.0,
         clip_norm: float | None = None,
-        on_nonfinite: str = "skip",
+        on_nonfinite: OnNonfinite = "skip",
         planned: bool | None = None,
     ):
         if not isinstance(network, Network):
@@ -129,7 +139,7 @@ class Trainer:
         return self.run.step.objective.loss
 
     @loss.setter
-    def loss(self, value: Any) -> None:
+    def loss(self, value: LossLike) -> None:
         raise AttributeError(f"a trainer keeps its loss, {self.loss!r}: make another trainer of the same network")
 
     @property
@@ -138,7 +148,7 @@ class Trainer:
         return self.run.step.optimizer
 
     @optimizer.setter
-    def optimizer(self, value: Any) -> None:
+    def optimizer(self, value: OptimizerLike) -> None:
         self.change(optimizer=value)
 
     @property
@@ -168,7 +178,7 @@ class Trainer:
     def clip_norm(self, value: float | None) -> None:
         self.change(clip_norm=value)
 
-    def change(self, **settings: Any) -> None:
+    def change(self, **settings: Unpack[Changes]) -> None:
         """Other settings from the next step on: optimizer, l1, l2, clip_norm; the optimizer's vectors stay.
 
         Raises
@@ -177,7 +187,7 @@ class Trainer:
             If the optimizer is of another kind than the one before.
         """
         old = self.run.step
-        now = {"optimizer": old.optimizer, "l1": self.l1, "l2": self.l2, "clip_norm": old.clip_norm, **settings}
+        now: Any = {"optimizer": old.optimizer, "l1": self.l1, "l2": self.l2, "clip_norm": old.clip_norm, **settings}
         new = optimizers.get(now["optimizer"])
         if type(new) is not type(old.optimizer) or new.slots != old.optimizer.slots:
             raise AttributeError(
@@ -193,7 +203,7 @@ class Trainer:
         return self._measures
 
     @metrics.setter
-    def metrics(self, value: Sequence[Any]) -> None:
+    def metrics(self, value: MetricLike | Iterable[MetricLike]) -> None:
         self._measures = _metrics(value)
 
     # --- state --------------------------------------------------------------------------------------------------------
@@ -302,8 +312,9 @@ class Trainer:
 
     @classmethod
     def resume(
-        cls, path: str | os.PathLike[str], *, backend: str | Backend = "numpy", callbacks: Sequence[Any] = (),
-        loss: Any = None, optimizer: Any = None, metrics: Sequence[Any] | None = None,
+        cls, path: str | os.PathLike[str], *, backend: BackendLike = "numpy", callbacks: Iterable[Callback] = (),
+        loss: LossLike | None = None, optimizer: OptimizerLike | None = None,
+        metrics: MetricLike | Iterable[MetricLike] | None = None,
         custom: Mapping[str, Any] | None = None, planned: bool | None = None,
     ) -> "Trainer":  # fmt: skip
         """The trainer that `save` wrote: `fit(x, y)` without `epochs` then finishes the run, as if it had not been cut.
@@ -360,7 +371,7 @@ class Trainer:
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
-    def step(self, x: Any, y: Any, sample_weight: Any = None) -> Array:
+    def step(self, x: Data, y: Data, sample_weight: Data | None = None) -> Array:
         """One update from one batch. Returns the loss before it, a 0-d array that stays on the device.
 
         The loss of a step that `clip_norm` leaves out, since its gradient is not finite, is nan. Weights are divided by
@@ -437,18 +448,18 @@ class Trainer:
 
     def fit(
         self,
-        x: Any,
-        y: Any = None,
+        x: Data | Batches,
+        y: Data | None = None,
         *,
         epochs: int | None = None,
         batch_size: int | None = None,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: Sequence[Data | None] | None = None,
         validation_split: float | None = None,
-        sample_weight: Any = None,
-        output_weight: Any = None,
-        class_weight: Any = None,
+        sample_weight: Data | None = None,
+        output_weight: Data | None = None,
+        class_weight: ClassWeights | None = None,
         shuffle: bool | None = None,
-        verbose: bool = False,
+        verbose: bool | int = False,
     ) -> History:
         """Train for a number of epochs. A second call goes on from where the first one ended.
 
@@ -601,7 +612,13 @@ class Trainer:
     # --- measuring ----------------------------------------------------------------------------------------------------
 
     def evaluate(
-        self, x: Any, y: Any, *, sample_weight: Any = None, output_weight: Any = None, batch_size: int = 1024
+        self,
+        x: Data,
+        y: Data,
+        *,
+        sample_weight: Data | None = None,
+        output_weight: Data | None = None,
+        batch_size: int = 1024,
     ) -> dict[str, float]:
         """The loss and the metrics on data, in inference mode."""
         data = self.preparation.data((x, y, sample_weight), ("x", "y"), output_weight=output_weight)
@@ -643,7 +660,7 @@ def _penalties(l1: Any, l2: Any, clip_norm: Any) -> tuple[float, float, float | 
     return number(l1, "l1"), number(l2, "l2"), bound
 
 
-def _metrics(wanted: Sequence[Any]) -> list[metrics.Metric]:
+def _metrics(wanted: Any) -> list[metrics.Metric]:
     if isinstance(wanted, str) or callable(wanted):
         wanted = [wanted]
     if not isinstance(wanted, Iterable):

@@ -7,9 +7,10 @@ from math import prod
 from typing import Any, Self
 
 import xmlp.backends.context as contexts
+from xmlp.activations import identity
 from xmlp.backends import Backend
 from xmlp.host import seeds
-from xmlp.layers import Activation, Dense, Layer, chain_of, check_offsets, random_bits
+from xmlp.layers import Activation, Dense, Layer, LayerLike, chain_of, check_offsets, random_bits
 from xmlp.losses import LINKS, Link, Loss, link
 from xmlp.network.inputs import count
 from xmlp.network.layout import Gradients, Layout
@@ -34,7 +35,7 @@ class Chain:
         The layers without an output sigmoid or softmax, which `output_link` names: they end in raw outputs (logits).
     """
 
-    def __init__(self, layers: Sequence[Layer | str], in_features: int, backend: Backend):
+    def __init__(self, layers: Sequence[LayerLike], in_features: int, backend: Backend):
         self.backend = backend
         self.layers = chain_of(layers)
         check_offsets(self.layers[1:])
@@ -200,7 +201,7 @@ def _without_link(layers: tuple[Layer, ...]) -> tuple[tuple[Layer, ...], Link]:
         if there.of_logits and function is there.function:
             if isinstance(last, Dense):
                 kernel = last.kernel_initializer if last.kernel_initializer != "auto" else "glorot_uniform"
-                return (*layers[:-1], replace(last, activation=None, kernel_initializer=kernel)), there
+                return (*layers[:-1], replace(last, activation=identity, kernel_initializer=kernel)), there
             if isinstance(last, Activation) and len(layers) > 1:
                 return layers[:-1], there
     return layers, link("identity")

@@ -134,7 +134,7 @@ def _activation(name: Any, scalars: dict[str, Any], custom: Mapping[str, Any]) -
     known = {**activations.ACTIVATIONS, **{k: v for k, v in custom.items() if not inspect.isclass(v)}}
     if not isinstance(name, str) or name not in known:
         raise CheckpointError(_stranger("activation", name, known))
-    function = activations.get(known[name])
+    function: Any = activations.get(known[name])
     if not scalars:
         return function
     try:

@@ -74,7 +74,7 @@ class Functions:
         return Sums(a.total + b.total, a.weight + b.weight, self._backend.xp.concat([a.outputs, b.outputs]))
 
     def _call(
-        self, function: Callable[..., dict[str, Array]], outputs: Mapping[str, tuple[int | None, ...]], loss: Loss,
+        self, function: Callable[..., dict[str, Any]], outputs: Mapping[str, tuple[int | None, ...]], loss: Loss,
         own: Mapping[str, Array], rows: Rows, theta: Array | None,
     ) -> dict[str, Array]:  # fmt: skip
         given = {name: array for name, array in rows._asdict().items() if array is not None}
@@ -87,7 +87,7 @@ class Functions:
         return function(Objective(self._chain, loss), self._backend, **own, **given)
 
     def planned(
-        self, function: Callable[..., dict[str, Array]], loss: Loss, outputs: Mapping[str, tuple[int | None, ...]]
+        self, function: Callable[..., dict[str, Any]], loss: Loss, outputs: Mapping[str, tuple[int | None, ...]]
     ) -> PlannedFunction:
         """One of the functions below, as plans."""
         key = function, loss, len(outputs)

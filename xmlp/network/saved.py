@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from xmlp.errors import CheckpointError
 from xmlp.losses import LINKS, Link
 from xmlp.network import configs
+from xmlp.types import Dtype
 
 FIELDS = ("layers", "in_features", "dtype", "seed", "link", "metadata")  # of a configuration
 DECISIONS = {"temperature": 1.0, "thresholds": None}  # which it has where they differ from these
@@ -17,7 +18,7 @@ class Description(NamedTuple):
 
     layers: Any  # JSON
     in_features: Any
-    dtype: str
+    dtype: Dtype
     seed: Any
     settings: dict[str, Any]
 

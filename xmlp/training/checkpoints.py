@@ -145,7 +145,7 @@ def _described(value: Any) -> Any:
 
 def _metric(metric: Metric) -> Any:
     try:
-        known = metrics.get(metric.name).function is metric.function
+        known = metrics.get(metric.name).function is metric.function  # type: ignore[arg-type]  # or no name
     except ValueError:
         known = False
     return metric.name if known else {"own": metric.name}

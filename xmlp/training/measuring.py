@@ -12,6 +12,7 @@ from xmlp.network.functions import Functions, Rows
 from xmlp.network.objective import Objective
 from xmlp.training.run import Model
 from xmlp.training.step import Batch
+from xmlp.types import Array
 
 
 class Predicting(Model, Protocol):
@@ -27,7 +28,9 @@ def measure(
 ) -> dict[str, float]:  # fmt: skip
     """The values by name, without penalties; the network's link is the one that the loss asks for."""
     backend, loss, raw = network.backend, objective.loss, objective.raw
-    total, weight, outputs = 0.0, 0.0, []
+    total: Array = 0.0
+    weight: Array = 0.0
+    outputs = []
     whole, count = Rows(data.x, data.y, data.weights), data.x.shape[0]
     for start in range(0, count, batch_size):
         rows = slice(start, min(start + batch_size, count))

@@ -192,7 +192,7 @@ class PlannedRunner(Runner):
                             columns[name][i] = word
         return table
 
-    def _scalar_columns(self, rates: Array, steps: Array) -> Iterator[tuple[str, Any]]:
+    def _scalar_columns(self, rates: Any, steps: Any) -> Iterator[tuple[str, Any]]:
         """The optimizer's scalars, for all steps at once where its arithmetic takes arrays, else one by one."""
         try:
             found: list[dict[str, Any]] = [*self.step.scalars(rates, steps)]

@@ -9,7 +9,7 @@ from xmlp.layers import Activation, Dense
 from xmlp.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from xmlp.model.network import Network
 from xmlp.network.functions import Functions
-from xmlp.testing import check_gradients
+from xmlp.testing import Method, check_gradients
 from xmlp.verify import library, scalar
 from xmlp.verify.core import Trial, check
 from xmlp.verify.forward import LABELS
@@ -133,7 +133,7 @@ def layer_to_layer(t: Trial) -> None:
     t.scalar([[W[j][k] * scalar.slope(f, z, k, k) for k in range(4)] for j in range(3)], reference)
     t.example(t.put(W) @ t.columns.by_weighted_inputs(f, t.columns.column(z)), reference)
     # a batch of equal rows, and the rows of the unit matrix for dy: backward gives the Jacobian row by row
-    network = Network([Activation(f), Dense(3)], 4, backend=t.backend)
+    network = Network([Activation(library.activation_of(f)), Dense(3)], 4, backend=t.backend)
     library.assign(network, [DEEP.stages[1]])
     t.batch(t.backward(network, [z] * 3, t.columns.eye(3))[0], reference)
 
@@ -202,7 +202,8 @@ def numerical_gradient(t: Trial) -> None:
         t.batch(gradient, numerical[0])
         worst = max(abs(a - b) for a, b in zip(gradient, numerical[1], strict=True))
         t.require(worst < 1e-8, f"central differences are {worst:.0e} off")
-    for method, limit in (("central", 1e-8), ("forward", 1e-5)):
+    limits: dict[Method, float] = {"central": 1e-8, "forward": 1e-5}
+    for method, limit in limits.items():
         report = check_gradients(t.network(CLASSES), CLASSES.x, CLASSES.y, SoftmaxCrossEntropy(), method=method)
         t.require(report.max_error < limit, f"{method} differences: {report}")
 
@@ -226,7 +227,8 @@ def number_of_passes(t: Trial) -> None:
     counted("pass_backward")
     network.value_and_grad(LABELS.x, LABELS.y, "binary_cross_entropy")
     t.require(calls == ["pass_forward", "pass_backward"], f"backpropagation ran {calls}")
-    for method, passes in (("forward", parameters + 1), ("central", 2 * parameters)):
+    expected: dict[Method, int] = {"forward": parameters + 1, "central": 2 * parameters}
+    for method, passes in expected.items():
         calls.clear()
         report = check_gradients(network, LABELS.x, LABELS.y, "binary_cross_entropy", method=method)
         numerical = calls.count("pass_forward") - 1  # and one for the gradient that is checked

@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from xmlp.backends import Backend, owner
+from xmlp.backends import Backend, BackendLike, owner
 from xmlp.backends import backend as backend_named
 from xmlp.errors import unknown
 from xmlp.model.network import Network
@@ -177,7 +177,7 @@ def _errors(got: Any, want: Any) -> Iterable[float]:
         yield error if error < float("inf") else float("inf")
 
 
-def verify(backend: str | Backend = "numpy", only: str | Iterable[str] | None = None) -> list[Result]:
+def verify(backend: BackendLike = "numpy", only: str | Iterable[str] | None = None) -> list[Result]:
     """Execute the checks on a backend, in float64.
 
     Parameters

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from xmlp.activations import ACTIVATIONS
-from xmlp.backends import Backend
+from xmlp.backends import BackendLike
 from xmlp.backends import backend as backend_named
 from xmlp.graph import Formula
 
@@ -17,7 +17,7 @@ def formulas() -> dict[str, Formula]:
 
 
 def curves(
-    backend: str | Backend = "numpy", *, low: float = -4.0, high: float = 4.0, points: int = 161
+    backend: BackendLike = "numpy", *, low: float = -4.0, high: float = 4.0, points: int = 161
 ) -> dict[str, Curve]:
     """By name the points x, the values f(x) and the derivatives f'(x) of each elementwise activation.
 

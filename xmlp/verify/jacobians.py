@@ -163,7 +163,7 @@ def activation_jacobians(t: Trial) -> None:
         want = jacobian(partial(scalar.activations, f), h)
         t.scalar([[scalar.slope(f, h, i, j) for j in range(4)] for i in range(4)], want)
         t.example(t.columns.by_weighted_inputs(f, t.columns.column(h)), want)
-        layer, ctx = Activation(f), library.context(t.backend)
+        layer, ctx = Activation(library.activation_of(f)), library.context(t.backend)
         _, cache = layer.forward({}, t.put([h] * 4), ctx)
         t.batch(layer.backward({}, cache, t.columns.eye(4), ctx)[0], want)
 
@@ -255,7 +255,7 @@ def hadamard(t: Trial) -> None:
     t.scalar([[dY[n][i] * scalar.slope(f, H[n], i, i) for i in range(2)] for n in many], want.dz[-1])
     a = t.columns.activations(f, t.put(H))
     t.example(t.put(dY) * (a * (1.0 - a)), want.dz[-1])
-    layer, ctx = Activation(f), library.context(t.backend)
+    layer, ctx = Activation(library.activation_of(f)), library.context(t.backend)
     _, cache = layer.forward({}, t.put(H), ctx)
     t.batch(layer.backward({}, cache, t.put(dY), ctx)[0], want.dz[-1])
 

@@ -9,7 +9,7 @@ from xmlp.backends import Backend
 from xmlp.backends.context import Context
 from xmlp.layers import Activation, Dense, Layer
 from xmlp.model.network import Network
-from xmlp.types import Array
+from xmlp.types import Array, Reduction
 from xmlp.verify.scalar import Pass, Problem, Stage, flat, transposed
 
 
@@ -61,7 +61,7 @@ def activation_of(f: str) -> Any:
     return Softsign() if f == "softsign" else f
 
 
-def loss_of(name: str, reduction: str = "sum") -> losses.Loss:
+def loss_of(name: str, reduction: Reduction = "sum") -> losses.Loss:
     """The library's loss for a name of `scalar.TERMS`, at probabilities and not at logits."""
     made: dict[str, losses.Loss] = {
         "squared": losses.SquaredError(reduction=reduction),

@@ -168,7 +168,7 @@ def activation_layer(t: Trial) -> None:
         def forward(x: Matrix, name: str = name) -> Matrix:
             return [scalar.activations(name, row) for row in x]
 
-        compare(t, Activation(name), forward, {})
+        compare(t, Activation(library.activation_of(name)), forward, {})
 
 
 @check("layer-Dense", title="a dense layer: value and the three gradients")
