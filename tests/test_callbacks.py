@@ -156,7 +156,7 @@ def test_the_rate_of_every_step() -> None:
 
 def test_a_time_limit_cuts_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("xmlp.callbacks.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("xmlp.callbacks.limits.time.monotonic", lambda: now[0])
 
     class Clock:
         def on_step_end(self, trainer: Trainer) -> None:

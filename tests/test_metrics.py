@@ -9,6 +9,7 @@ from reference import METRIC_DB
 
 import xmlp
 from xmlp import metrics
+from xmlp.metrics.base import of_classes
 
 COUNTED = [metrics.precision, metrics.recall, metrics.f1]
 NEEDS = {name: metrics.get(name).needs for name in METRIC_DB}
@@ -274,10 +275,10 @@ def test_nothing_is_written_to():
 
 def test_metrics_are_found_by_name():
     for name in ("accuracy", "precision", "recall", "f1"):
-        assert metrics.get(name) == (name, getattr(metrics, name), "labels")
+        assert metrics.get(name)[:4] == (name, getattr(metrics, name), "labels", True)
         assert metrics.get(getattr(metrics, name)) == metrics.get(name)
     for name in ("r2", "mae", "rmse"):
-        assert metrics.get(name) == (name, getattr(metrics, name), "predictions")
+        assert metrics.get(name)[:4] == (name, getattr(metrics, name), "predictions", name == "r2")
     with pytest.raises(ValueError, match=r"unknown metric 'acuracy'. Did you mean 'accuracy'"):
         metrics.get("acuracy")
 
@@ -286,9 +287,9 @@ def test_own_functions_are_metrics():
     def worst(targets, predictions, *, sample_weight=None):
         return 0.0
 
-    assert metrics.get(worst) == ("worst", worst, "predictions")
-    worst.needs = "labels"
-    assert metrics.get(worst) == ("worst", worst, "labels")
+    assert metrics.get(worst) == ("worst", worst, "predictions", None, "worst")
+    worst.needs, worst.greater_is_better = "labels", False
+    assert metrics.get(worst) == ("worst", worst, "labels", False, "worst")
     assert metrics.get(functools.partial(worst))[0] == "partial"
     named = metrics.Metric("mine", worst, "predictions")
     assert metrics.get(named) is named
@@ -457,9 +458,9 @@ def test_functions_are_told_of_classes_if_they_ask():
     asks.needs = "labels"
     x, y = three_classes()
     bound = functools.partial(metrics.f1, classes=7, average=None)
-    assert metrics.of_classes(bound, 3) is bound
+    assert of_classes(bound, 3) is bound
     settings = {"loss": "softmax_cross_entropy", "optimizer": "adam", "metrics": [asks, does_not]}
     history = xmlp.Trainer(xmlp.mlp([4, 8, 3]), **settings).fit(x, y, epochs=1)
     assert seen == [3]
     assert history["does_not"] == [1.0]
-    assert metrics.of_classes(max, 3) is max
+    assert of_classes(max, 3) is max

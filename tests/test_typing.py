@@ -88,7 +88,7 @@ def test_the_correct_program_runs():
         (types.InitializerName, initializers.INITIALIZERS),
         (types.LinkName, losses.LINKS),
         (types.LossName, losses.LOSSES),
-        (types.MetricName, metrics._METRICS),
+        (types.MetricName, metrics.METRICS),
         (types.NormalizationName, NORMALIZATIONS),
         (types.OptimizerName, optimizers.OPTIMIZERS),
         (types.ScheduleName, base._SCHEDULES),

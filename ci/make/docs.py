@@ -53,7 +53,7 @@ PARTS = """# Parts
 What a network and its training are made of, by the names that they have as strings; printed from the code.
 """
 
-METRICS = {name: getattr(metrics, name) for name in metrics.__all__ if name.islower() and name != "get"}
+METRICS = {name: getattr(metrics, name) for name in sorted(metrics.__all__) if name.islower() and name != "get"}
 TABLES: dict[str, Mapping[str, Any]] = {
     "Activations": ACTIVATIONS,
     "Layers": layers.LAYERS,

@@ -104,7 +104,7 @@ def predictions(dtype):
     found = {}
     for link in (None, "sigmoid", "softmax"):
         network = xmlp.mlp([7, 6, 3], "gelu", normalization="batch", dtype=dtype)
-        predictor = Predictor(network.chain.on(Lowering(dtype))).planned_pass(link, False, 1.0)
+        predictor = Predictor(network.chain.on(Lowering(dtype))).planned_pass(link and losses.link(link), False, 1.0)
         x = np.zeros((20, 7), dtype)
         found[f"prediction {link}"] = predictor._plan((x,), {"theta": network.theta, "stats": network.stats, "x": x})
     return found

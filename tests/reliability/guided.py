@@ -31,7 +31,8 @@ READERS = (
     "standardize.py",
     "layout.py",
     "checkpoints.py",
-    "callbacks.py",
+    "monitors.py",
+    "checkpoint.py",
 )
 
 

@@ -144,10 +144,8 @@ trainer.change(l1=1e-4, clip_norm=None)
 trainer.optimizer = xmlp.optimizers.AdamW(lambda step: 0.1 / (1 + step))
 scores: dict[str, float] = trainer.evaluate(x, y)
 print(float(trainer.step(x[:4], y[:4])), trainer.steps, scores["loss"], trainer.memory(16), trainer.plan_reason)
-resumed = Trainer.resume(
-    folder / "run", metrics=["r2"],
-    callbacks=[callbacks.ReduceOnPlateau("loss"), callbacks.Checkpoint(folder / "run", best="val_loss")],
-)  # fmt: skip
+watching = [callbacks.ReduceOnPlateau("loss"), callbacks.Checkpoint(folder / "run", best="val_loss")]
+resumed = Trainer.resume(folder / "run", metrics=["r2"], callbacks=watching)
 
 
 class Batches:

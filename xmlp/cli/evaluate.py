@@ -51,7 +51,8 @@ def command(
         extra = {"classes": schema.classes, "confusion_matrix": matrix} if schema.classes else {}
         click.echo(json_line({"rows": len(y), **found, "baseline": base.scores, **extra}))
         return
-    click.echo(columns([("rows", len(y)), *((model.NAMES[name], model.score(v, 6)) for name, v in found.items())]))
+    scores = [(metrics.METRICS[name].title, model.score(v, 6)) for name, v in found.items()]
+    click.echo(columns([("rows", len(y)), *scores]))
     click.echo(f"{base.words}: {model.told(base.scores)}")
     if matrix is not None and len(matrix) <= _MAX_SHOWN:
         click.echo("\nrows are the true classes, columns the predicted ones")

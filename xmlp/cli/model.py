@@ -17,12 +17,6 @@ from xmlp.model.network import Network
 from xmlp.types import BackendName
 
 BATCH = 4096  # rows that are computed at a time
-NAMES = {name: name for name in ("accuracy", "precision", "recall")} | {
-    "f1": "F1",
-    "r2": "R2",
-    "mae": "MAE",
-    "rmse": "RMSE",
-}
 
 
 def load(path: str, backend: BackendName) -> tuple[Network, TableSchema]:
@@ -116,7 +110,7 @@ def baseline(schema: TableSchema, y: Any) -> Baseline:
 
 def told(scores: dict[str, float]) -> str:
     """Scores in a line for people."""
-    return "  ".join(f"{NAMES[name]} {score(value)}" for name, value in scores.items())
+    return "  ".join(f"{metrics.METRICS[name].title} {score(value)}" for name, value in scores.items())
 
 
 def score(value: float, digits: int = 4) -> str:

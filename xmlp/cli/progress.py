@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from xmlp.cli.model import NAMES
 from xmlp.cli.text import json_line, quantity
+from xmlp.metrics import METRICS
 from xmlp.model.trainer import Trainer
 from xmlp.training.history import History
 
@@ -62,7 +62,7 @@ class Course(NamedTuple):
 
 def _word(name: str) -> str:
     plain = name.removeprefix("val_")
-    return ("validation " if plain != name else "") + NAMES.get(plain, plain)
+    return ("validation " if plain != name else "") + (METRICS[plain].title if plain in METRICS else plain)
 
 
 def _clock(seconds: float) -> str:

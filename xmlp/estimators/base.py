@@ -37,7 +37,6 @@ from xmlp.training.step import Batch
 from xmlp.types import Array, Callback, Data, Dtype, LinkName, NormalizationName, ScheduleName
 
 _SCHEDULES = {"cosine": Cosine, "one_cycle": OneCycle}
-_LOWER_IS_BETTER = ("loss", "mae", "rmse")
 _FIXED = (
     "hidden_layer_sizes", "activation", "dropout", "normalization", "loss", "backend", "device", "dtype",
     "random_state",
@@ -414,8 +413,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         if monitor == "auto" or monitor == "loss":
             return "loss", min
         metric = metrics.get(monitor)
-        greater = getattr(metric.function, "greater_is_better", metric.name not in _LOWER_IS_BETTER)
-        return metric.name, max if greater else min
+        return metric.name, min if metric.greater_is_better is False else max
 
     def _metrics(self) -> list[Any]:
         return _measured(self.metrics, self.monitor)

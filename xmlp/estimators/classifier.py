@@ -11,13 +11,13 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
-from xmlp import metrics
 from xmlp.estimators import arrays
 from xmlp.estimators.alone import alone
 from xmlp.estimators.base import BaseMLP, loss_named
 from xmlp.estimators.protocol import with_callbacks
 from xmlp.host.arrays import host_array, refuse_containers
 from xmlp.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from xmlp.metrics.base import of_classes
 from xmlp.types import Array, ClassWeights, Data, Labels, LinkName
 
 
@@ -265,7 +265,7 @@ class _OfClass:
 
     def __call__(self, targets: Any, outputs: Any, **of_rows: Any) -> float:
         of_rows = {name: w.mean(axis=1) if w is not None and w.ndim == 2 else w for name, w in of_rows.items()}
-        function = metrics.of_classes(self.function, outputs.shape[1])
+        function = of_classes(self.function, outputs.shape[1])
         return float(function(targets.argmax(axis=1), outputs.argmax(axis=1), **of_rows))
 
 

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from xmlp.losses import Link
-from xmlp.metrics import Metric, of_classes
+from xmlp.metrics import Metric
+from xmlp.metrics.base import of_classes
 from xmlp.network.functions import Functions, Rows
 from xmlp.network.objective import Objective
 from xmlp.training.run import Model
@@ -66,7 +67,7 @@ def _metric_values(
         labels, truth = (a[:, 0] if a.ndim == 2 and a.shape[1] == 1 else a for a in (labels, truth))
     pairs = {"labels": (truth, labels), "predictions": (targets, predictions), "outputs": (targets, outputs)}
     values = {}
-    for name, function, needs in metrics:
+    for metric in metrics:
         of_rows = {} if weights is None else {"sample_weight": weights}  # a function may not know of them
-        values[name] = float(of_classes(function, classes)(*pairs[needs], **of_rows))
+        values[metric.name] = float(of_classes(metric.function, classes)(*pairs[metric.needs], **of_rows))
     return values
