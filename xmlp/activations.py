@@ -7,11 +7,11 @@ compute what would overflow in the branch that is not taken.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from xmlp.errors import unknown
 from xmlp.graph import Formula, elementwise
-from xmlp.types import ActivationName, Array, Differentiable, Namespace
+from xmlp.types import Array, Differentiable, Namespace
 
 __all__ = [
     "elu", "gelu", "hard_sigmoid", "hard_tanh", "identity", "leaky_relu", "mish", "relu", "selu", "sigmoid", "silu",
@@ -203,6 +203,10 @@ class UserPullback:
         return da * self.functions.deriv(z)
 
 
+ActivationName = Literal[
+    "elu", "gelu", "hard_sigmoid", "hard_tanh", "identity", "leaky_relu", "mish", "relu", "selu", "sigmoid", "silu",
+    "softmax", "softplus", "tanh",
+]  # fmt: skip
 ACTIVATIONS: dict[str, Formula | Softmax] = {name: globals()[name] for name in __all__}
 
 

@@ -14,9 +14,13 @@ from xmlp.errors import unknown
 from xmlp.host import seeds
 from xmlp.host.scalars import Normalized, plain
 from xmlp.host.settings import number
-from xmlp.types import HostArray, InitializerName
+from xmlp.types import HostArray
 
 Initializer: TypeAlias = Callable[[np.random.Generator, tuple[int, ...]], HostArray]
+InitializerName = Literal[
+    "zeros", "ones", "normal", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal",
+    "lecun_uniform", "orthogonal",
+]  # fmt: skip
 InitializerLike: TypeAlias = InitializerName | float | Initializer
 
 

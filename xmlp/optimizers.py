@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
 from array_api_compat import array_namespace
 
@@ -18,7 +18,7 @@ from xmlp.graph import Formula, elementwise
 from xmlp.host.scalars import normalize
 from xmlp.host.settings import count, flag, number
 from xmlp.schedules import LearningRate, rate
-from xmlp.types import Array, Namespace, OptimizerName
+from xmlp.types import Array, Namespace
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSProp"]
 
@@ -408,6 +408,7 @@ class AdamW(Optimizer):
         return {"keep": keep, **Adam(self.lr, self.beta1, self.beta2, self.eps).scalars(lr, step)}
 
 
+OptimizerName = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
 OPTIMIZERS: dict[OptimizerName, type[Optimizer]] = {
     "sgd": SGD,
     "adagrad": Adagrad,

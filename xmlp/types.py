@@ -1,6 +1,6 @@
 """Types that all rooms share: arrays, the data that people pass, and the names that they pass as strings.
 
-A program that hands such names on annotates them so, as in ``def train(loss: xmlp.types.LossName) -> None``; what comes
+A program that hands such names on annotates them so, as in ``def train(dtype: xmlp.types.Dtype) -> None``; what comes
 from a file or a command line is a `str`, and needs a `typing.cast`.
 """
 
@@ -25,25 +25,14 @@ else:
 
 # --- names ------------------------------------------------------------------------------------------------------------
 
-ActivationName = Literal[
-    "elu", "gelu", "hard_sigmoid", "hard_tanh", "identity", "leaky_relu", "mish", "relu", "selu", "sigmoid", "silu",
-    "softmax", "softplus", "tanh",
-]  # fmt: skip
 Average = Literal["auto", "macro", "micro", "weighted"]
 BackendName = Literal["numpy", "cupy", "torch", "jax", "array-api-strict", "auto"]
 DatasetName = Literal["digits", "fashion-mnist", "mnist"]
 Direction = Literal["auto", "min", "max"]
 Dtype = Literal["float32", "float64"]
-InitializerName = Literal[
-    "zeros", "ones", "normal", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal",
-    "lecun_uniform", "orthogonal",
-]  # fmt: skip
 LinkName = Literal["identity", "sigmoid", "softmax", "event_probability", "class_probability"]
-LossName = Literal["squared_error", "absolute_error", "huber", "binary_cross_entropy", "softmax_cross_entropy"]
-MetricName = Literal["accuracy", "precision", "recall", "f1", "r2", "mae", "rmse"]
 NormalizationName = Literal["batch", "layer"]
 OnNonfinite = Literal["skip", "raise"]
-OptimizerName = Literal["sgd", "adagrad", "rmsprop", "adam", "adamw"]
 Outcome = Literal["number", "event", "class"]
 PlacedBackendName = Literal[  # with a device; others are given apart, xmlp.backend(name, device=...)
     "cupy:0", "cupy:1", "cupy:2", "cupy:3", "cupy:4", "cupy:5", "cupy:6", "cupy:7",

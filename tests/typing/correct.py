@@ -12,7 +12,8 @@ import numpy.typing as npt
 import xmlp
 from xmlp import MLPClassifier, MLPRegressor, Network, Trainer, callbacks, initializers, layers, losses, schedules
 from xmlp.layers import Dense, Dropout, Layer, LayerNorm, ParamSpec
-from xmlp.types import Array, Dtype, LossName
+from xmlp.losses import LossName
+from xmlp.types import Array, Dtype
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=(64, 2))

@@ -13,8 +13,9 @@ from xmlp.cli.text import shown
 from xmlp.data import NumberColumn, Survey, Table, TableSchema, mean_and_scale
 from xmlp.data.batches import split_rows
 from xmlp.data.table import check_range, labels
+from xmlp.losses import LossName
+from xmlp.metrics import MetricName
 from xmlp.model.network import Network
-from xmlp.types import LossName, MetricName
 
 _MAX_TOLD = 5  # classes whose rows are told one by one
 _BLOCK = 8192  # rows that are compared at a time

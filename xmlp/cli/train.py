@@ -20,6 +20,7 @@ import numpy as np
 
 import xmlp
 from xmlp import callbacks, optimizers, schedules
+from xmlp.activations import ActivationName
 from xmlp.backends import Backend
 from xmlp.backends import backend as backend_named
 from xmlp.cli import inspect, jobs, model, options, paths
@@ -33,9 +34,9 @@ from xmlp.layers import Standardize
 from xmlp.model.mlp import NORMALIZATIONS, mlp
 from xmlp.model.network import Network
 from xmlp.model.trainer import Trainer
-from xmlp.optimizers import OPTIMIZERS, Optimizer
+from xmlp.optimizers import OPTIMIZERS, Optimizer, OptimizerName
 from xmlp.training.checkpoints import Misfit, steps_in
-from xmlp.types import ActivationName, BackendName, Dtype, NormalizationName, OptimizerName
+from xmlp.types import BackendName, Dtype, NormalizationName
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+from xmlp.activations import ActivationName
 from xmlp.backends.context import Context
 from xmlp.graph import Formula
 from xmlp.host.scalars import Normalized
 from xmlp.host.settings import number
 from xmlp.initializers import InitializerLike
 from xmlp.initializers import get as initializer_named
-from xmlp.types import ActivationName, Array, Namespace
+from xmlp.types import Array, Namespace
 
 Params = Mapping[str, Array]
 

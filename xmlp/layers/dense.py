@@ -8,10 +8,10 @@ from xmlp.activations import ActivationLike
 from xmlp.backends.context import Context
 from xmlp.graph import Formula
 from xmlp.host.settings import count, flag
-from xmlp.initializers import InitializerLike
+from xmlp.initializers import InitializerLike, InitializerName
 from xmlp.initializers import get as initializer_named
 from xmlp.layers.base import Layer, Params, ParamSpec, Specs, row
-from xmlp.types import Array, InitializerName
+from xmlp.types import Array
 
 __all__ = ["Activation", "Dense"]
 

@@ -5,7 +5,7 @@ gradient of the first with respect to the predictions. The two sums travel separ
 up exactly.
 """
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from xmlp.errors import unknown
 from xmlp.graph import Formula
@@ -18,13 +18,14 @@ from xmlp.losses.elementwise import *  # noqa: F403
 from xmlp.losses.elementwise import ElementwiseLoss
 from xmlp.losses.links import LINKS, Link, link
 from xmlp.losses.targets import reals
-from xmlp.types import Differentiable, LossName
+from xmlp.types import Differentiable
 
-__all__ = ["LINKS", "Link", "Loss", "LossLike", "UserLoss", "link", "reals"]
+__all__ = ["LINKS", "Link", "Loss", "LossLike", "LossName", "UserLoss", "link", "reals"]
 __all__ += cross_entropy.__all__
 __all__ += elementwise.__all__
 
-LOSSES: dict[LossName, type[Loss]] = {**elementwise.LOSSES, **cross_entropy.LOSSES}
+LossName = Literal[elementwise.Names, cross_entropy.Names]
+LOSSES: dict[str, type[Loss]] = {**elementwise.LOSSES, **cross_entropy.LOSSES}
 
 
 @once

@@ -1,7 +1,7 @@
 """Cross-entropies, from probabilities or from what comes before a sigmoid or softmax."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from array_api_compat import array_namespace
 
@@ -11,7 +11,7 @@ from xmlp.losses.base import Loss
 from xmlp.losses.elementwise import Standard
 from xmlp.losses.links import CLASS, EVENT, Link
 from xmlp.losses.targets import class_labels, reals, refuse
-from xmlp.types import Array, LinkName, LossName, Namespace, Reduction
+from xmlp.types import Array, LinkName, Namespace, Reduction
 
 __all__ = ["BinaryCrossEntropy", "SoftmaxCrossEntropy"]
 
@@ -160,6 +160,7 @@ class SoftmaxCrossEntropy(Loss):
             raise ValueError(f"{self.name}: all logits of an example are -inf, so no class is left to choose")
 
 
-LOSSES: dict[LossName, type[Loss]] = {
+Names = Literal["binary_cross_entropy", "softmax_cross_entropy"]
+LOSSES: dict[str, type[Loss]] = {
     "binary_cross_entropy": BinaryCrossEntropy, "softmax_cross_entropy": SoftmaxCrossEntropy,
 }  # fmt: skip

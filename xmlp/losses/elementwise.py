@@ -2,13 +2,13 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from xmlp.backends.context import Context
 from xmlp.graph import Formula, elementwise
 from xmlp.host.settings import number
 from xmlp.losses.base import Loss
-from xmlp.types import Array, LossName, Reduction
+from xmlp.types import Array, Reduction
 
 __all__ = ["AbsoluteError", "ElementwiseLoss", "Huber", "SquaredError"]
 
@@ -131,4 +131,5 @@ class Huber(Standard):
         return huber.bind(delta=self.delta)
 
 
-LOSSES: dict[LossName, type[Loss]] = {"squared_error": SquaredError, "absolute_error": AbsoluteError, "huber": Huber}
+Names = Literal["squared_error", "absolute_error", "huber"]
+LOSSES: dict[str, type[Loss]] = {"squared_error": SquaredError, "absolute_error": AbsoluteError, "huber": Huber}

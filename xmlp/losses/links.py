@@ -5,7 +5,7 @@ from typing import get_args
 
 from xmlp.activations import identity, sigmoid, softmax
 from xmlp.errors import unknown
-from xmlp.types import Applicable, LinkName, LossName, Outcome
+from xmlp.types import Applicable, LinkName, Outcome
 
 OUTCOMES = get_args(Outcome)
 
@@ -40,7 +40,7 @@ class Link:
     name: str
     function: Applicable
     outcome: Outcome = "number"
-    loss: LossName | None = None
+    loss: str | None = None
     threshold: float = 0.5
 
     def __post_init__(self) -> None:

@@ -6,14 +6,13 @@ regression take reals (N,) or (N, outputs). A single column (N, 1) is the same a
 """
 
 from collections.abc import Callable
-from typing import SupportsFloat, TypeAlias
+from typing import Literal, SupportsFloat, TypeAlias
 
 from xmlp.errors import unknown
 from xmlp.metrics import classification, regression
 from xmlp.metrics.base import NEEDS, Metric
 from xmlp.metrics.classification import *  # noqa: F403 - each family names in its `__all__` what it offers
 from xmlp.metrics.regression import *  # noqa: F403
-from xmlp.types import MetricName
 
 __all__ = ["METRICS", "Metric", "get"]
 __all__ += classification.__all__
@@ -21,6 +20,7 @@ __all__ += regression.__all__
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in (*classification.METRICS, *regression.METRICS)}
 
+MetricName = Literal[classification.Names, regression.Names]
 MetricLike: TypeAlias = MetricName | Callable[..., SupportsFloat] | Metric
 
 

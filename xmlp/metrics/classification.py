@@ -1,7 +1,7 @@
 """Metrics of labels: class labels (N,), or a matrix (N, outputs) of 0 and 1 with a label for each output."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, get_args, overload
+from typing import Literal, NamedTuple, get_args, overload
 
 from xmlp.errors import unknown
 from xmlp.metrics.arrays import indicators, labels_of
@@ -214,6 +214,7 @@ def f1(
     return _averaged(counts, 2 * counts.hits, counts.predicted + counts.true, average)
 
 
+Names = Literal["accuracy", "precision", "recall", "f1"]
 METRICS = (
     Metric("accuracy", accuracy, "labels", True, "accuracy"),
     Metric("precision", precision, "labels", True, "precision"),

@@ -1,5 +1,7 @@
 """Metrics of numbers, (N,) or (N, outputs)."""
 
+from typing import Literal
+
 from xmlp.metrics.arrays import reals_of
 from xmlp.metrics.base import Metric
 from xmlp.types import Data
@@ -82,6 +84,7 @@ def r2(targets: Data, predictions: Data, *, sample_weight: Data | None = None) -
     return float(xp.mean(xp.where(constant & ~xp.isnan(error), xp.where(error > 0, 0.0, 1.0), scores)))
 
 
+Names = Literal["r2", "mae", "rmse"]
 METRICS = (
     Metric("r2", r2, "predictions", True, "R2"),
     Metric("mae", mae, "predictions", False, "MAE"),

@@ -429,7 +429,7 @@ class Network:
 
     def _validation(self, x: Any, y: Any, sample_weight: Any) -> tuple[Array, Any, Any]:
         """x on the device; targets and weights of the link's cross-entropy on the host, both (N, out_features)."""
-        loss = loss_functions.get(self.link_object.loss or "binary_cross_entropy")
+        loss = loss_functions.LOSSES[self.link_object.loss or "binary_cross_entropy"]()
         x, targets, weights = self.inputs.batch(x, y, sample_weight, loss, self.out_features)
         y = self.backend.to_host(targets)
         if y.ndim == 1:
@@ -548,7 +548,7 @@ class Network:
         A loss that is not given follows from the output activation and the targets: binary cross-entropy for a sigmoid,
         softmax cross-entropy for a softmax and for labels of several classes, else the squared error.
         """
-        loss = fitting_loss(self.link_object, self.out_features, y) if loss is None else loss
+        loss = loss_functions.LOSSES[fitting_loss(self.link_object, self.out_features, y)]() if loss is None else loss
         trainer = self.trained_by(
             self, loss=loss, optimizer=optimizer, metrics=metrics,
             callbacks=callbacks, seed=seed, l1=l1, l2=l2, clip_norm=clip_norm, on_nonfinite=on_nonfinite,

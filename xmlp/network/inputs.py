@@ -11,7 +11,7 @@ from xmlp.host.settings import count as count
 from xmlp.losses import Link, Loss
 from xmlp.network import row_weights as weights
 from xmlp.network.row_weights import Mean
-from xmlp.types import Array, HostArray, LossName
+from xmlp.types import Array, HostArray
 
 _SMALL = {"B": "uint8", "?": "bool"}  # kept as they are until the batch is taken
 
@@ -235,7 +235,7 @@ class Inputs:
         return [float(t) for t in host]
 
 
-def fitting_loss(link: Link, outputs: int, y: Any) -> LossName:
+def fitting_loss(link: Link, outputs: int, y: Any) -> str:
     """The name of the loss that an output link and targets ask for: that of the link, and softmax cross-entropy for
     labels of several classes where there is no link.
 
