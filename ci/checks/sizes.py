@@ -1,7 +1,7 @@
 """The sizes that files and functions of the package keep to, and those that are still larger.
 
-An entry of a table is a debt: it may shrink, not grow, and goes once it is paid. Lines of docstrings do not count in
-functions, since a long one is no fault.
+An entry of a table is a debt: it may shrink, not grow, and goes once it is paid. Lines of docstrings do not count: a
+long one is no fault.
 """
 
 import ast
@@ -10,21 +10,16 @@ from collections.abc import Iterator, Mapping
 FILE, FUNCTION = 450, 40  # lines
 
 LARGER_FILES = {
-    "compiler/cuda.py": 534,
-    "compiler/planner.py": 633,
-    "data/kinds.py": 479,
-    "estimators/base.py": 595,
-    "model/network.py": 698,
-    "model/trainer.py": 673,
+    "compiler/cuda.py": 478,
+    "compiler/planner.py": 569,
 }
 LARGER_FUNCTIONS = {
     "cli/train.py command": 58,
     "compiler/c.py elementwise_code": 41,
     "compiler/cuda.py _Emitter._rows": 41,
-    "estimators/base.py BaseMLP._train": 48,
-    "testing.py check_gradients": 44,
 }
 
+Owner = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 Found = tuple[str, int, str, str]  # path, line, rule, text
 
 
@@ -34,7 +29,7 @@ def check(
     larger_functions: Mapping[str, int] = LARGER_FUNCTIONS,
 ) -> list[Found]:
     """What is too large among all modules of a package, by their paths within it, and entries that have no use."""
-    files = {path: (1, len(source.splitlines())) for path, source in sources.items()}
+    files = {path: (1, _lines_of_code(source)) for path, source in sources.items()}
     functions = {f"{path} {name}": (line, size) for path, s in sources.items() for name, line, size in _functions(s)}
     return [*_judged(files, larger_files, FILE, "file"), *_judged(functions, larger_functions, FUNCTION, "function")]
 
@@ -70,9 +65,14 @@ def _functions(source: str) -> Iterator[tuple[str, int, int]]:
     return below(ast.parse(source), "")
 
 
+def _lines_of_code(source: str) -> int:
+    owners = [n for n in ast.walk(ast.parse(source)) if isinstance(n, Owner)]
+    return len(source.splitlines()) - sum(map(_docstring_lines, owners))
+
+
 def _lines(node: ast.stmt) -> int:
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+def _docstring_lines(node: Owner) -> int:
     return _lines(node.body[0]) if ast.get_docstring(node) is not None else 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from numbers import Real
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -15,13 +15,14 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from xmlp import losses, metrics, optimizers
+from xmlp import metrics, optimizers
 from xmlp.activations import ActivationLike
 from xmlp.backends import BackendLike, owner
 from xmlp.callbacks import EarlyStopping
 from xmlp.errors import unknown
 from xmlp.estimators import arrays
 from xmlp.estimators.protocol import CallbackSupport, fit_tasks
+from xmlp.estimators.settings import Rate, alike, frozen, later
 from xmlp.host.arrays import host_array, refuse_containers, refuse_times, spans
 from xmlp.host.settings import count, flag, loudness, number
 from xmlp.losses import Loss, LossLike
@@ -192,21 +193,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         self._check_settings(partial)
-        x = self._features(X, "fit", reset=fresh)
-        for value, what in ((y, "y"), (sample_weight, "sample_weight")):
-            refuse_containers(value, what)
-        check_consistent_length(x, y, sample_weight)
-        targets = self._encoded(y, fresh)
-        weights = self._row_weights(sample_weight, len(targets))
-        if validation is not None:
-            validation = self._validation(validation)
-        elif self.early_stopping and not partial:
-            kept, held = self._split(targets, weights)
-            whole = (x, targets) if weights is None else (x, targets, weights)
-            validation = tuple(arrays.rows(a, held) for a in whole)
-            x, targets, *rest = (arrays.rows(a, kept) for a in whole)
-            weights = rest[0] if rest else None
-        x, epochs = arrays.dense(x), 1 if partial else self.max_iter
+        x, targets, weights, validation = self._rows(X, y, sample_weight, validation, fresh, partial)
+        epochs = 1 if partial else self.max_iter
         if fresh:
             self._begin(x)
         else:
@@ -236,6 +224,26 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             trainer.fit(source, targets, epochs=epochs, **given)
         finally:
             trainer.callbacks = []  # some hold the data, and a pickle of the estimator must not
+
+    def _rows(
+        self, X: Any, y: Any, sample_weight: Any, validation: Any, fresh: bool, partial: bool
+    ) -> tuple[Any, Any, Any, Any]:
+        """Features, targets and weights to train on, and the data to watch, given or set aside, or None."""
+        x = self._features(X, "fit", reset=fresh)
+        for value, what in ((y, "y"), (sample_weight, "sample_weight")):
+            refuse_containers(value, what)
+        check_consistent_length(x, y, sample_weight)
+        targets = self._encoded(y, fresh)
+        weights = self._row_weights(sample_weight, len(targets))
+        if validation is not None:
+            validation = self._validation(validation)
+        elif self.early_stopping and not partial:
+            kept, held = self._split(targets, weights)
+            whole = (x, targets) if weights is None else (x, targets, weights)
+            validation = tuple(arrays.rows(a, held) for a in whole)
+            x, targets, *rest = (arrays.rows(a, kept) for a in whole)
+            weights = rest[0] if rest else None
+        return arrays.dense(x), targets, weights, validation
 
     def _check_settings(self, partial: bool) -> None:
         """Refuse what would otherwise be taken for something else, or not be looked at."""
@@ -273,7 +281,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     def _go_on(self, rows: int, partial: bool) -> None:
         """Use the settings of now, as far as what has been learnt allows; refuse the others."""
         settings, used = self._settings(), self.__dict__.get("_used", {})
-        changed = [name for name, old in used.items() if not _alike(settings[name], old)]
+        changed = [name for name, old in used.items() if not alike(settings[name], old)]
         for name in [name for name in changed if name in self._fixed]:
             raise ValueError(
                 f"{name} was {used[name]!r} when training began and cannot become {settings[name]!r} now: fit anew "
@@ -283,7 +291,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
             return
         self._rate, self._used = self._changed(rows, partial), settings
 
-    def _changed(self, rows: int, partial: bool) -> "_Rate":
+    def _changed(self, rows: int, partial: bool) -> "Rate":
         """Go on with another learning rate, other penalties, another optimizer of the same kind."""
         trainer, before = self._trainer, (self._used["metrics"], self._used["monitor"])
         names = [[metric.name for metric in _measured(*each)] for each in (before, (self.metrics, self.monitor))]
@@ -295,7 +303,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
                 f"optimizer was {old!r} when training began and cannot become {self.optimizer!r} now, whose state is "
                 "another: fit anew with warm_start=False, or a fresh clone of the estimator"
             )
-        if _alike(latest.wanted, self._rate.wanted):
+        if alike(latest.wanted, self._rate.wanted):
             optimizer, latest = replace(optimizer, lr=self._same_rate(trainer, self._rate, partial)), self._rate
         else:
             trainer.lr_scale = 1.0  # a callback had scaled the rate of before
@@ -304,9 +312,9 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
 
     def _settings(self) -> dict[str, Any]:
         """Those that a later call may find changed."""
-        return {name: _kept(getattr(self, name)) for name in (*self._fixed, *_CHANGING)}
+        return {name: frozen(getattr(self, name)) for name in (*self._fixed, *_CHANGING)}
 
-    def _same_rate(self, trainer: Trainer, latest: "_Rate", partial: bool) -> Any:
+    def _same_rate(self, trainer: Trainer, latest: "Rate", partial: bool) -> Any:
         """The learning rate where the setting is that of before: what the optimizer has."""
         if latest.end is None:
             return trainer.optimizer.lr
@@ -381,18 +389,18 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         data, backend = self._trainer.preparation.data((x, y), ("X", "y")), self._trainer.network.backend
         return data if weights is None else data._replace(weights=backend.from_host(weights))
 
-    def _optimizer(self, rows: int, made: int) -> tuple[Optimizer, "_Rate"]:
+    def _optimizer(self, rows: int, made: int) -> tuple[Optimizer, "Rate"]:
         """The optimizer of the settings, whose schedule begins after the steps `made` so far."""
         optimizer, wanted = optimizers.get(self.optimizer), self.learning_rate
         if isinstance(wanted, str) and wanted != "auto":
             if wanted not in _SCHEDULES:
                 raise ValueError(unknown("learning_rate", wanted, ["auto", *_SCHEDULES]))
             steps, start = self.max_iter * len(self._spans(rows)), rate(optimizer.lr, 0)
-            schedule = _later(_SCHEDULES[wanted](start, total_steps=steps), made)
-            return replace(optimizer, lr=schedule), _Rate((wanted, start), made + steps)
+            schedule = later(_SCHEDULES[wanted](start, total_steps=steps), made)
+            return replace(optimizer, lr=schedule), Rate((wanted, start), made + steps)
         if isinstance(wanted, str):
             wanted = optimizer.lr
-        return replace(optimizer, lr=_later(wanted, made)), _Rate(wanted)
+        return replace(optimizer, lr=later(wanted, made)), Rate(wanted)
 
     def _spans(self, rows: int) -> list[tuple[int, int]]:
         """Where the batches of an epoch start and stop: a row alone has no variance to normalise by."""
@@ -548,46 +556,3 @@ def _measured(wanted: Any, monitor: Any) -> list[metrics.Metric]:
         if metric.name in _TAKEN or found.setdefault(metric.name, metric).function is not metric.function:
             raise ValueError(f"the name of the metric {metric.name!r} is taken: give the function another __name__")
     return list(found.values())
-
-
-class _Rate(NamedTuple):
-    """The learning rate that was asked for, and the step with which it ends if it is a named schedule."""
-
-    wanted: Any
-    end: int | None = None
-
-
-@dataclass(frozen=True)
-class _Later:
-    """A schedule that begins after some steps."""
-
-    schedule: Any
-    made: int
-
-    def __call__(self, step: int) -> float:
-        return float(self.schedule(step - self.made))
-
-
-def _later(lr: Any, made: int) -> Any:
-    return _Later(lr, made) if callable(lr) and made else lr
-
-
-def _kept(value: Any) -> Any:
-    """A setting as it is now, whatever becomes of the list that holds it."""
-    return tuple(map(_kept, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _alike(a: Any, b: Any) -> bool:
-    """Whether two settings are the same; arrays are compared by their elements."""
-    if a is b:
-        return True
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
-        return np.array_equal(a, b)
-    if isinstance(a, tuple) or isinstance(b, tuple):
-        return isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) and all(map(_alike, a, b))
-    return bool(a == b)
-
-
-def loss_named(loss: LossLike | Literal["auto"], default: Loss) -> Loss:
-    """The loss that was asked for, "auto" being the default."""
-    return default if isinstance(loss, str) and loss == "auto" else losses.get(loss)

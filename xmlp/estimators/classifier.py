@@ -13,8 +13,9 @@ from sklearn.utils.validation import column_or_1d
 
 from xmlp.estimators import arrays
 from xmlp.estimators.alone import alone
-from xmlp.estimators.base import BaseMLP, loss_named
+from xmlp.estimators.base import BaseMLP
 from xmlp.estimators.protocol import with_callbacks
+from xmlp.estimators.settings import loss_named
 from xmlp.host.arrays import host_array, refuse_containers
 from xmlp.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from xmlp.metrics.base import of_classes

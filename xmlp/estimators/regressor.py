@@ -11,8 +11,9 @@ from sklearn.base import RegressorMixin
 from xmlp import metrics
 from xmlp.estimators import arrays
 from xmlp.estimators.alone import alone
-from xmlp.estimators.base import BaseMLP, loss_named
+from xmlp.estimators.base import BaseMLP
 from xmlp.estimators.protocol import with_callbacks
+from xmlp.estimators.settings import loss_named
 from xmlp.estimators.units import Moments, Units, move, none, with_units
 from xmlp.host.arrays import host_array
 from xmlp.host.settings import flag

@@ -16,7 +16,7 @@ from xmlp.layers.normalization import *  # noqa: F403
 from xmlp.layers.residual import *  # noqa: F403
 from xmlp.layers.residual import chain_of
 from xmlp.layers.standardize import *  # noqa: F403
-from xmlp.layers.standardize import COARSE, check_offsets
+from xmlp.layers.standardize import COARSE, centred, check_offsets
 
 __all__ = [
     "COARSE",
@@ -25,6 +25,7 @@ __all__ = [
     "ParamSpec",
     "Params",
     "Specs",
+    "centred",
     "chain_of",
     "check_offsets",
     "random_bits",

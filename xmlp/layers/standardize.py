@@ -70,6 +70,12 @@ class Standardize(Layer):
         return dy / row(ctx.xp, ctx.stats["scale"]), {}
 
 
+def centred(layers: tuple[Layer, ...], in_features: int, eps: float) -> tuple[Layer, ...]:
+    """With an offset for a first Standardize whose given mean is too far from 0 for numbers of the resolution `eps`."""
+    first = layers[0]
+    return (first.centred(in_features, eps), *layers[1:]) if isinstance(first, Standardize) else layers
+
+
 def check_offsets(layers: Iterable[Layer]) -> None:
     """Refuse an offset that nobody would take off the layer's input."""
     if any(isinstance(layer, Standardize) and layer.offset for layer in layers):

@@ -4,19 +4,19 @@ import copy
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from array_api_compat import array_namespace
 
 from xmlp import losses as loss_functions
 from xmlp.backends import Backend, BackendLike
 from xmlp.backends import backend as backend_named
-from xmlp.backends.views import LayerViews, Views
+from xmlp.backends.views import Views
 from xmlp.errors import CheckpointError, OutOfMemoryError
 from xmlp.host import files, memory, seeds
 from xmlp.host.scalars import plain
 from xmlp.host.settings import number
-from xmlp.layers import COARSE, Layer, LayerLike, Standardize, chain_of
+from xmlp.layers import COARSE, Layer, LayerLike, Standardize, centred, chain_of
 from xmlp.losses import Link, Loss, LossLike
 from xmlp.metrics import MetricLike
 from xmlp.network import configs, decisions, saved
@@ -26,6 +26,8 @@ from xmlp.network.functions import Functions, Rows
 from xmlp.network.inputs import Inputs, count, fitting_loss
 from xmlp.network.layout import Gradients, Layout
 from xmlp.network.predictor import Predictor
+from xmlp.network.summary import summary
+from xmlp.network.vectors import Vectors
 from xmlp.optimizers import OptimizerLike
 from xmlp.types import (
     Array,
@@ -103,10 +105,12 @@ class Network:
         seed: int = 0,
     ):
         there = backend_named(backend, dtype=dtype)
-        self._describe(_centred(chain_of(layers), in_features, there), in_features, there, seed)
+        eps = float(there.xp.finfo(there.float_dtype).eps)
+        self._describe(centred(chain_of(layers), count(in_features, "in_features"), eps), in_features, there, seed)
         try:
             put = self.backend.from_host
-            self._hold(put(self.layout.initial(self.seed)), put(self.stats_layout.initial(self.seed)))
+            theta, stats = put(self.layout.initial(self.seed)), put(self.stats_layout.initial(self.seed))
+            self._vectors = Vectors(self.chain, self.inputs, theta, stats)
         except MemoryError as error:
             needed, free = 8 * self.layout.size, memory.free()  # they are drawn in double precision
             raise OutOfMemoryError(
@@ -129,10 +133,6 @@ class Network:
         self.inputs = Inputs(backend, self.in_features, getattr(self.layers[0], "offset", ()))
         self.in_training = threading.Lock()  # held by the trainer that is in a fit
 
-    def _hold(self, theta: Array, stats: Array) -> None:
-        self._theta, self._stats = theta, stats
-        self.chain.keep_views(theta, stats)
-
     # --- what it is -------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
@@ -141,14 +141,17 @@ class Network:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
+        """The layers, from the inputs to the outputs."""
         return self.chain.layers
 
     @property
     def in_features(self) -> int:
+        """Columns of x."""
         return self.chain.in_features
 
     @property
     def out_features(self) -> int:
+        """Columns of what `predict` gives."""
         return self.chain.out_features
 
     @property
@@ -163,38 +166,36 @@ class Network:
 
     @property
     def backend(self) -> Backend:
+        """What it computes with."""
         return self.chain.backend
 
     @property
     def dtype(self) -> Dtype:
+        """Of all its numbers."""
         return self.backend.dtype
 
     @property
     def theta(self) -> Array:
-        return self._theta
+        """All parameters, (P,); assigning copies the values in."""
+        return self._vectors.theta
 
     @theta.setter
     def theta(self, value: Data) -> None:
-        self._theta = self._assigned(self._theta, value, "theta")
+        self._vectors.assign("theta", value)
 
     @property
     def stats(self) -> Array:
-        return self._stats
+        """All statistics, (S,); assigning copies the values in."""
+        return self._vectors.stats
 
     @stats.setter
     def stats(self, value: Data) -> None:
-        self._stats = self._assigned(self._stats, value, "stats")
-
-    def _assigned(self, old: Array, value: Data, what: str) -> Array:
-        value = self.inputs.vector(value, what)
-        if tuple(value.shape) != tuple(old.shape):
-            raise ValueError(f"{what} has the shape {tuple(old.shape)}, got {tuple(value.shape)}")
-        return self.backend.assign(old, value)
+        self._vectors.assign("stats", value)
 
     @property
     def vectors(self) -> dict[str, Array]:
         """theta and stats by name."""
-        return {"theta": self._theta, "stats": self._stats}
+        return self._vectors.named()
 
     @property
     def link(self) -> str:
@@ -207,6 +208,7 @@ class Network:
 
     @property
     def temperature(self) -> float:
+        """What logits are divided by on the way to probabilities."""
         return self._temperature
 
     @temperature.setter
@@ -215,6 +217,7 @@ class Network:
 
     @property
     def thresholds(self) -> list[float] | None:
+        """The decision thresholds of the outputs, if they were tuned."""
         return self._thresholds
 
     @thresholds.setter
@@ -224,7 +227,7 @@ class Network:
     @property
     def parameters(self) -> list[Views]:
         """Per layer the named arrays: views of theta where the library has views. Assigning copies the values in."""
-        return self._assignable(self.layout, "theta")
+        return self._vectors.views("theta")
 
     @parameters.setter
     def parameters(self, value: Sequence[Mapping[str, Array]]) -> None:
@@ -234,34 +237,15 @@ class Network:
     @property
     def statistics(self) -> list[Views]:
         """Per layer the arrays that are kept but not learned. Assigning copies the values in."""
-        return self._assignable(self.stats_layout, "stats")
+        return self._vectors.views("stats")
 
     @statistics.setter
     def statistics(self, value: Sequence[Mapping[str, Array]]) -> None:
-        self.stats = self.stats_layout.pack(self.backend.xp, [dict(s) for s in value], self._stats)
-
-    def _assignable(self, layout: Layout, vector: str) -> list[Views]:
-        views = layout.views(self.backend.xp, getattr(self, vector))
-        return LayerViews(Views(v, partial(self._write, layout, vector, i)) for i, v in enumerate(views))
-
-    def _write(self, layout: Layout, vector: str, layer: int, name: str, value: Any) -> Array:
-        """Copy values into the array of that name in a vector; returns its view."""
-        slot = next((s for s in layout.slots if (s.layer, s.name) == (layer, name)), None)
-        if slot is None:
-            known = ", ".join(s.name for s in layout.slots if s.layer == layer)
-            raise KeyError(f"layer {layer} has no array {name!r} in {vector}; it has {known or 'none'}")
-        shape, xp, old = tuple(slot.spec.shape), self.backend.xp, getattr(self, vector)
-        new = self.inputs.values(value, f"{name} of layer {layer}")
-        if tuple(new.shape) != shape:
-            raise ValueError(f"{name} of layer {layer} has the shape {shape}, got {tuple(new.shape)}")
-        whole = xp.concat([old[: slot.start], xp.reshape(new, (-1,)), old[slot.stop :]])
-        setattr(self, f"_{vector}", self.backend.assign(old, whole))
-        return layout.views(xp, getattr(self, vector))[layer][name]
+        self._vectors.pack("stats", value)
 
     def commit(self, theta: Array, stats: Array) -> None:
         """Take the result of training, arrays of the backend, as the network's own."""
-        assign = self.backend.assign
-        self._theta, self._stats = assign(self._theta, theta), assign(self._stats, stats)
+        self._vectors.commit(theta, stats)
 
     def summary(self) -> str:
         """A table of the layers: outputs, parameters, settings.
@@ -273,15 +257,7 @@ class Network:
         1 Dense              1           4
         link identity                   13
         """
-        rows = []
-        for i, (layer, sizes) in enumerate(zip(self.layers, self.layout.sizes(), strict=True)):
-            settings = configs.settings(layer)
-            rows.append((f"{i} {type(layer).__name__}", str(self.chain.widths[i + 1]), str(sizes), settings))
-        rows.append((f"link {self.link}", "", str(self.layout.size), ""))
-        width = max(len(r[0]) for r in rows)
-        lines = [f"{'layer':{width}}  outputs  parameters"]
-        lines += [f"{name:{width}}  {out:>7}  {count:>10}  {text}".rstrip() for name, out, count, text in rows]
-        return "\n".join(lines)
+        return summary(self.chain, self.link)
 
     # --- for people -------------------------------------------------------------------------------------------------
 
@@ -324,7 +300,7 @@ class Network:
         They are computed in blocks of `batch_size` rows; what does not fit on the device in halves.
         """
         return self.predictor.outputs(
-            self._theta, self._stats, x, link=link, raw=raw, temperature=self._temperature, batch_size=batch_size
+            self.theta, self.stats, x, link=link, raw=raw, temperature=self._temperature, batch_size=batch_size
         )
 
     def predict_label(
@@ -342,10 +318,10 @@ class Network:
             if thresholds is not None:
                 raise ValueError("thresholds belong to a sigmoid link; a softmax decides for the largest output")
             y = self.predict(x, batch_size)
-            xp = _namespace(y)
+            xp = array_namespace(y)
             return xp.argmax(y, axis=-1)
         p = self.predict_proba(x, batch_size)
-        xp = _namespace(p)
+        xp = array_namespace(p)
         kept = self.link_object.threshold if self.thresholds is None else self.thresholds
         limits = self.inputs.thresholds(kept if thresholds is None else thresholds, self.out_features)
         decided = [xp.astype(p[:, k] > limits[k], xp.int32) for k in range(self.out_features)]
@@ -443,7 +419,7 @@ class Network:
         """y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
         keys = self.chain.keys(seed, step) if training else None
         x = self.inputs.floats(self.inputs.features(x)[0])
-        y, caches = self.chain.pass_forward(self._theta, self._stats, x, training=training, keys=keys)
+        y, caches = self.chain.pass_forward(self.theta, self.stats, x, training=training, keys=keys)
         return y, Caches(caches, training)
 
     def pass_forward(self, theta: Array, stats: Array, x: Array, **options: Any) -> tuple[Array, list[Any]]:
@@ -459,7 +435,7 @@ class Network:
                 "backward needs the caches that forward returned: call y, caches = network.forward(x) first"
             )
         dy = self.inputs.matrix(dy, "dy", self.out_features)
-        dx, grads = self.chain.pass_backward(self._theta, self._stats, caches, dy, training=caches.training)
+        dx, grads = self.chain.pass_backward(self.theta, self.stats, caches, dy, training=caches.training)
         assert dx is not None
         return dx, grads
 
@@ -523,16 +499,10 @@ class Network:
         mean, scale, offset = centred_mean_and_scale(self.inputs.table(x), float(limits.eps), COARSE)
         mean, scale = self.backend.from_host(mean), self.backend.from_host(scale)
         first = {"mean": mean, "scale": xp.where(scale < float(limits.smallest_normal), 1.0, scale)}
-        self._take_off(offset)
+        self.chain.take_off(offset)  # for all that share the vectors
+        self.inputs.offset = offset
         self.statistics = [first, *self.statistics[1:]]
         return self
-
-    def _take_off(self, offset: tuple[tuple[int, float], ...]) -> None:
-        """Make this the offset of the first layer, for all that share the vectors."""
-        first = self.layers[0]
-        assert isinstance(first, Standardize)
-        self.chain.replace_first(replace(first, offset=offset))
-        self.inputs.offset = offset
 
     def fit(
         self, x: Data | Batches, y: Data | None = None, *, loss: LossLike | None = None,
@@ -572,7 +542,7 @@ class Network:
     def __copy__(self) -> "Network":
         """Another view of the same vectors."""
         view = Network.__new__(Network)
-        view.__dict__.update(self.__dict__)
+        view.__dict__.update(self.__dict__, _vectors=copy.copy(self._vectors))  # lint: allow method - of the vectors
         return view
 
     def __deepcopy__(self, memo: Any) -> "Network":
@@ -599,11 +569,7 @@ class Network:
         """A network of given vectors. Their sizes are compared before anything of the size is made."""
         network = cls.__new__(cls)
         network._describe(layers, in_features, backend, seed)
-        for name, layout in (("theta", network.layout), ("stats", network.stats_layout)):
-            if tuple(arrays[name].shape) != (layout.size,):
-                raise ValueError(f"the layers need {layout.size} numbers in {name}, got {tuple(arrays[name].shape)}")
-        network._hold(backend.zeros(network.layout.size), backend.zeros(network.stats_layout.size))
-        network.theta, network.stats = arrays["theta"], arrays["stats"]
+        network._vectors = Vectors.of(network.chain, network.inputs, arrays)
         for name, value in settings.items():
             setattr(network, name, dict(value) if name == "metadata" else value)
         return network
@@ -612,8 +578,8 @@ class Network:
         """The network before its last layer, of the same vector of parameters; that layer must have none."""
         network = Network.__new__(Network)
         network._describe(self.layers[:-1], self.in_features, self.backend, self.seed)
-        stats = network.stats_layout.pack(self.backend.xp, [dict(s) for s in self.statistics[:-1]], self._stats[:0])
-        network._hold(self._theta, stats)
+        stats = network.stats_layout.pack(self.backend.xp, [dict(s) for s in self.statistics[:-1]], self.stats[:0])
+        network._vectors = Vectors(network.chain, network.inputs, self.theta, stats)
         return network
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -622,7 +588,7 @@ class Network:
 
     def arrays(self) -> dict[str, Any]:
         """The vectors that are saved, on the host."""
-        return {"theta": self.backend.to_host(self._theta), "stats": self.backend.to_host(self._stats)}
+        return {"theta": self.backend.to_host(self.theta), "stats": self.backend.to_host(self.stats)}
 
     def config(self) -> dict[str, Any]:
         """All that is needed to build the network again, as JSON."""
@@ -663,20 +629,6 @@ class Network:
             raise
         except (AttributeError, TypeError, ValueError) as error:
             raise CheckpointError(f"the file does not describe a network: {error}") from error
-
-
-def _centred(layers: tuple[Layer, ...], in_features: int, backend: Backend) -> tuple[Layer, ...]:
-    """With an offset for a first Standardize whose given mean is too far from 0 for the dtype."""
-    if not isinstance(layers[0], Standardize):
-        return layers
-    eps = float(backend.xp.finfo(backend.float_dtype).eps)
-    return (layers[0].centred(count(in_features, "in_features"), eps), *layers[1:])
-
-
-def _namespace(array: Any) -> Any:
-    from array_api_compat import array_namespace
-
-    return array_namespace(array)
 
 
 def load(

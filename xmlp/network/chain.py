@@ -60,6 +60,7 @@ class Chain:
 
     @property
     def out_features(self) -> int:
+        """Columns of the outputs."""
         return self.widths[-1]
 
     @property
@@ -166,9 +167,11 @@ class Chain:
 
         return bits
 
-    def replace_first(self, layer: Layer) -> None:
-        """Another first layer of the same parameters and statistics."""
-        self.layers, self.body = (layer, *self.layers[1:]), (layer, *self.body[1:])
+    def take_off(self, offset: tuple[tuple[int, float], ...]) -> None:
+        """Make this the offset of the first layer, a Standardize."""
+        first: Any = self.layers[0]
+        first = replace(first, offset=offset)
+        self.layers, self.body = (first, *self.layers[1:]), (first, *self.body[1:])
 
     def on(self, backend: Any) -> Self:
         """The same chain with its passes computing on another backend: one that traces."""

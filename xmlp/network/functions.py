@@ -114,6 +114,7 @@ def _taken(objective: Objective, backend: Any, x: Array) -> tuple[Objective, Arr
 def value(
     objective: Objective, backend: Any, theta: Array, stats: Array, x: Array, y: Array, weights: Array | None = None
 ) -> dict[str, Array]:
+    """The loss, 0-d."""
     here, x = _taken(objective, backend, x)
     total, weight, _ = here.sums(theta, stats, x, y, weights)
     return {"value": objective.loss.reduced(backend.xp, total, weight, total)[0]}
@@ -122,6 +123,7 @@ def value(
 def value_and_grad(
     objective: Objective, backend: Any, theta: Array, stats: Array, x: Array, y: Array, weights: Array | None = None
 ) -> dict[str, Array]:
+    """The loss, 0-d, and its gradient with respect to theta, (P,)."""
     here, x = _taken(objective, backend, x)
     total, weight, grads, _ = here.evaluate(theta, stats, x, y, weights)
     value, gradient = objective.loss.reduced(backend.xp, total, weight, grads.flat)
@@ -131,6 +133,7 @@ def value_and_grad(
 def sums(
     objective: Objective, backend: Any, theta: Array, stats: Array, x: Array, y: Array, weights: Array | None = None
 ) -> dict[str, Array]:
+    """What an evaluation adds up: the weighted losses, the weights where there are any, and the outputs."""
     here, x = _taken(objective, backend, x)
     total, weight, outputs = here.sums(theta, stats, x, y, weights)
     of_weights = {} if weights is None else {"weight": weight}

@@ -41,6 +41,7 @@ class Checkpoint(NamedTuple):
 
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
+        """What the file at `path` holds."""
         arrays, config = files.read(path, any_numbers=("history",))
         if set(config) != {"network", "trainer"}:
             raise CheckpointError(f"{path} is not a checkpoint of training but the model alone: use xmlp.load")

@@ -19,6 +19,7 @@ class History(dict[str, list[float]]):
 
     @property
     def epochs(self) -> int:
+        """How many there are."""
         return max(map(len, self.values()), default=0)
 
     def append(self, row: dict[str, float]) -> None:

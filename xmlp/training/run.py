@@ -31,16 +31,27 @@ class Model(Protocol):
     link_object: Link
 
     @property
-    def chain(self) -> Chain: ...
+    def chain(self) -> Chain:
+        """The layers."""
+
     @property
-    def backend(self) -> Backend: ...
+    def backend(self) -> Backend:
+        """What they compute with."""
+
     @property
-    def theta(self) -> Array: ...
+    def theta(self) -> Array:
+        """All parameters, (P,)."""
+
     @property
-    def stats(self) -> Array: ...
+    def stats(self) -> Array:
+        """All statistics, (S,)."""
+
     @property
-    def vectors(self) -> dict[str, Array]: ...
-    def commit(self, theta: Array, stats: Array) -> None: ...
+    def vectors(self) -> dict[str, Array]:
+        """Both by name."""
+
+    def commit(self, theta: Array, stats: Array) -> None:
+        """Take the result of training."""
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ class Step:
 
     @property
     def backend(self) -> Backend:
+        """What it computes with."""
         return self.objective.chain.backend
 
     def on(self, backend: Backend) -> "Step":
