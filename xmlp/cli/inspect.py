@@ -10,7 +10,8 @@ import click
 from xmlp.cli import model, options
 from xmlp.cli.text import counted, json_line, shown
 from xmlp.data import Survey
-from xmlp.data.kinds import WISHES, Decision
+from xmlp.data.decision import Decision
+from xmlp.data.kinds import WISHES
 from xmlp.data.survey import TASKS, to_json
 from xmlp.data.wishes import parse_wishes, wish
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from xmlp.data import dates, numerals
 from xmlp.data.csvfile import Cells, Table, number
-from xmlp.data.kinds import MAX_CATEGORIES, Decision
+from xmlp.data.decision import Decision
+from xmlp.data.kinds import MAX_CATEGORIES
 from xmlp.data.missing import is_missing
 from xmlp.data.numerals import PLAIN, NumberFormat
 from xmlp.data.standardize import mean_and_scale

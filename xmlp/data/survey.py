@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from xmlp.data import numerals
 from xmlp.data.csvfile import Cells, Table
-from xmlp.data.kinds import Decision, decide, decide_fractions, spellings
+from xmlp.data.decision import Decision
+from xmlp.data.kinds import decide, decide_fractions, spellings
 from xmlp.data.missing import is_missing
 from xmlp.data.numerals import NumberFormat
 from xmlp.data.wishes import wish
