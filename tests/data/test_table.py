@@ -100,7 +100,7 @@ def test_what_does_not(cells):
 @pytest.mark.parametrize("cell", ["", " ", "NA", "NaN", "nan", "null", "?", "N/A", "None", "-", "-nan", "unknown"])
 def test_a_missing_number_becomes_the_mean_and_a_feature_unless_it_is_refused(cell):
     train = column_table("1", "2", cell, "6")
-    with pytest.raises(DataError, match=r"t\.csv, line 4, column 'x': a number is missing .*--missing mean"):
+    with pytest.raises(DataError, match=r"t\.csv, line 4, column 'x': a number is missing .*learn with missing='mean'"):
         TableSchema.learn(train, "y", missing="refuse")
     schema = TableSchema.learn(train, "y")
     assert schema.columns == (NumberColumn("x", mean=3.0, gaps=True),)
@@ -134,7 +134,7 @@ def test_a_text_among_numbers_at_prediction_is_refused(cell):
 
 @pytest.mark.parametrize("cells", [("", "?", "NA"), ("a", "a", "a"), ("1", "1", "1")])
 def test_columns_that_say_nothing_are_left_out(cells):
-    with pytest.raises(DataError, match=r"t\.csv: no columns to learn from \(x: (empty|constant), .*--columns NAME"):
+    with pytest.raises(DataError, match=r"t\.csv: no columns to learn from \(x: (empty|constant), .*columns=\{'NAME'"):
         TableSchema.learn(column_table(*cells), "y")
     both = {"x": cells, "size": ["1", "2", "3"], "y": ["a", "b", "a"]}
     assert TableSchema.learn(Table("t.csv", both, [2, 3, 4]), "y").feature_names == ("size",)
@@ -151,7 +151,7 @@ def test_a_thousand_categories_and_no_more():
 
 def test_a_text_among_numbers_is_refused_with_its_line_and_the_way_out():
     cells = ["1", "2", "?", "oops", *map(str, range(3, 1100))]
-    said = r"line 5, column 'x': expected a finite number, got 'oops', where 1099 of 1100 cells .*--columns x:category"
+    said = r"line 5, column 'x': .* got 'oops', where 1099 of 1100 cells .*columns={'x': 'category'}"
     with pytest.raises(DataError, match=said):
         TableSchema.learn(column_table(*cells), "y")
 

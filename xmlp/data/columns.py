@@ -346,7 +346,7 @@ def refuse(table: Table, name: str, cells: Cells, odd: npt.NDArray[np.bool_], ex
 def _gap(table: Table, name: str, gap: npt.NDArray[np.bool_], what: str) -> Exception:
     row = int(gap.argmax())
     cell = reprlib.repr(str(table.columns[name][row]))
-    problem = f"a {what} is missing ({cell}), which is refused as --missing refuse asked for"
+    problem = f"a {what} is missing ({cell}), which is refused as missing='refuse' asked for"
     return table.error(problem, row=row, column=name)
 
 
