@@ -137,7 +137,7 @@ class CategoryColumn:
         """Write the features of a table into zeros (N, features); returns what people should know."""
         cells = table.cells(self.name)
         places = positions(self.categories, cells.texts)
-        gap = is_missing(cells.texts, words=self.gaps) & (places < 0)
+        gap = is_missing(cells.texts, words=self.gaps, among=self.categories) & (places < 0)
         if gap.any() and self.strict:
             raise _gap(table, self.name, gap[cells.codes], "category")
         strange = (places < 0) & ~gap
@@ -145,7 +145,8 @@ class CategoryColumn:
         rows = np.flatnonzero(where >= 0)
         out[rows, where[rows]] = 1
         said = _fill_gaps(self, gap[cells.codes], out)
-        said += _texts_said(self, cells, gap & ~is_missing(cells.texts), "a word such as {}, which counts as missing")
+        worded = gap & ~is_missing(cells.texts, among=self.categories)
+        said += _texts_said(self, cells, worded, "a word such as {}, which counts as missing")
         return said + _texts_said(self, cells, strange, "no category of the training, such as {}")
 
     def to_json(self) -> Fields:
