@@ -1,6 +1,7 @@
 """What a table is taken for is said on one screen, obeyed in training and kept in the model."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,46 @@ def test_what_is_said_fits_the_terminal_and_one_screen(here, monkeypatch, width,
     if wide:
         assert any("numbers 102: a, b" in line for line in lines)
         assert any("gaps in 21 columns: c0 100" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [30, 40, 59, 60, 61, 80, 120])
+def test_no_name_and_no_value_is_cut(here, monkeypatch, width):
+    """Where there is no room lines go on below; lists of categories end early, and say how many more there are."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    income, y, numbers = "average_monthly_income_before_taxes_in_euros", linear()["y"], linear()
+    columns = {
+        "customer_identifier_of_the_branch": [f"C{i:05}" for i in range(ROWS)],
+        income: [f"{1e6 + float(v):.3f}" for v in numbers["a"]],
+        "the day on which it was sold": ["31/12/2023 23:59", "01/02/2022 11:30"] * (ROWS // 2),
+        "highest completed education": ["compulsory school", "vocational training", "a master's degree", "none of them"]
+        * 100,
+        "size": [f"{float(v):.2f} %" for v in numbers["b"]],
+        "y": y,
+    }
+    path = table(here / "a.csv", columns)
+    values = [float(v) for v in columns[income]]
+    found = [
+        *columns,
+        f"{min(values):.6g} to {max(values):.6g}",
+        "2022-02-01 11:30:00 to 2023-12-31 23:59:00 (day-month-year)",
+    ]
+    found += [
+        "a master's degree",
+        "(in %)",
+        "all cells differ",
+        f"{min(map(float, y)):.6g} to {max(map(float, y)):.6g}",
+    ]
+    run("train", path, "--target", "y", "--epochs", 1, "--quiet")
+    for text in (run("inspect", path, "--target", "y").stdout, run("info", "model.safetensors").stdout):
+        lines = text.splitlines()
+        assert max(map(len, lines)) <= width
+        assert len(lines) <= 40
+        joined = "".join(text.split())
+        assert all(re.search(r"more\b", text[at.start() : at.start() + 60]) for at in re.finditer("…", text))
+        for word in (
+            found if "learnt from" in text else ["highest completed education", income, "day-month-year", "in %"]
+        ):
+            assert "".join(word.split()) in joined, word
 
 
 def test_a_name_cannot_write_to_the_terminal_what_it_likes(here):

@@ -9,6 +9,7 @@ import pytest
 from cli.command import houses, run, table
 
 import xmlp
+from xmlp.data import TableSchema, read_csv
 
 T = ("train", "good.csv", "--target", "kind")
 CASES = {
@@ -49,7 +50,7 @@ CASES = {
     ),
     "unknown column": (
         (*T, "--columns", "huge:drop"),
-        "a column of --columns: unknown column 'huge'. Did you mean 'hue'?",
+        "a column that --columns names: unknown column 'huge'. Did you mean 'hue'?",
     ),
     "unknown kind": ((*T, "--columns", "hue:categry"), "unknown kind of a column 'categry'. Did you mean 'category'?"),
     "no kind": ((*T, "--columns", "hue"), "expected NAME:KIND, as in age:number,id:drop, got 'hue'"),
@@ -289,3 +290,50 @@ print([name for name in {heavy} if name in sys.modules])
         command = [sys.executable, "-c", code, *args]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"
+
+
+Y = [0.5, 1.5, 2.5, 3.5]
+TWO_WORDS = {  # file, what Python is given, what the command is given, what each says of the way out
+    "latin-1": ("größe,y\n1,2\n".encode("latin-1"), {}, (), "encoding='cp1252'", "--encoding cp1252"),
+    "UTF-16": ("größe,y\n1,2\n".encode("utf-16-le"), {}, (), "encoding='utf-16-le'", "--encoding utf-16-le"),
+    "wrong encoding": ("é,y\n1,2\n", {"encoding": "ascii"}, ("--encoding", "ascii"), "encoding='utf-8'",
+                       "--encoding utf-8"),
+    "odd cell": (
+        {"a": ["1", "2", "3", "4O"], "b, c": ["1", "2", "3", "x="], "y": Y}, {}, (),
+        "columns={'a': 'category', 'b, c': 'category'} (or 'drop')",
+        "--columns 'a:category,\"b, c\":category' (or :drop)",
+    ),
+    "missing": ({"a": ["1", "2", "3", ""], "y": Y}, {"missing": "refuse"}, ("--missing", "refuse"), "missing='mean'",
+                "--missing mean"),
+    "nothing to learn": ({"a": ["1"] * 4, "y": Y}, {}, (), "columns={'NAME': 'category'}", "--columns NAME:category"),
+    "dates": ({"a": Y, "y": ["2024-01-02", "2024-01-03"] * 2}, {}, (), "task='classification'",
+              "--task classification"),
+    "no such column": ({"a": Y, "y": Y}, {"columns": {"b": "drop"}}, ("--columns", "b:drop"), "columns= names",
+                       "--columns names"),
+}  # fmt: skip
+
+
+def learnt(path, encoding=None, **given):
+    return TableSchema.learn(read_csv(path, encoding=encoding), "y", **given)
+
+
+@pytest.mark.parametrize("case", TWO_WORDS)
+def test_the_library_speaks_of_arguments_and_the_command_of_options(here, case):
+    content, given, options, argument, option = TWO_WORDS[case]
+    if isinstance(content, dict):
+        table(here / "a.csv", content)
+    else:
+        (here / "a.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(xmlp.errors.DataError) as raised:
+        learnt("a.csv", **given)
+    assert argument in str(raised.value)
+    assert "--" not in str(raised.value)
+    told = run("train", "a.csv", "--target", "y", *options, code=2).stderr
+    assert option in told
+    assert argument not in told
+
+
+def test_what_a_cell_says_is_not_taken_for_a_setting(here):
+    cell = "columns={'a': 'b'}"
+    table(here / "a.csv", {"a": ["1", "2", "3", cell], "y": Y})
+    assert repr(cell) in run("train", "a.csv", "--target", "y", code=2).stderr

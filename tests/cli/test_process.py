@@ -290,6 +290,22 @@ def test_a_terminal_of_any_width_shows_the_epoch_on_one_line(here, terminal, col
 
 
 @posix
+@pytest.mark.parametrize("columns", [40, 120])
+def test_a_warning_stands_whole_above_the_view(here, terminal, columns):
+    command = ("train", "--epochs", 3, "--checkpoints", "/dev/fd", "--save-every", 0)  # a folder that takes no file
+    _, drawn = terminal(*map(str, command), columns=columns)
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn).splitlines()]
+    told = [i for i, line in enumerate(lines) if "warning" in line]
+    assert len(told) > 2
+    assert all(lines[i].startswith("warning: no checkpoint at step") for i in told)
+    assert all(
+        re.search(r"goes on: .* cannot save .*the old file is untouched", " ".join(" ".join(lines[i : i + 5]).split()))
+        for i in told
+    )
+    assert max(map(len, lines)) <= columns
+
+
+@posix
 def test_a_terminal_gets_its_cursor_back_after_an_interrupt(here, terminal):
     code, drawn = terminal(*FOREVER, stop=b"samples/s")
     assert code == 130

@@ -225,7 +225,7 @@ def test_files_of_other_encodings_and_separators(here):
     (here / "a.csv").write_bytes(text.encode("cp1252"))
     how = ("--separator", ":", "--encoding", "cp1252")
     told = run("inspect", "a.csv", code=2).stderr
-    assert told.endswith("Save the file as UTF-8, or pass --encoding cp1252.\n")
+    assert told.endswith("Save the file as UTF-8, or read it with --encoding cp1252.\n")
     assert "Köln" in run("inspect", "a.csv", "--target", "y", *how).stdout
     run("train", "a.csv", "--target", "y", "--epochs", 1, "--quiet", *how)
     predicted = read_csv(run("predict", "model.safetensors", "a.csv", "--keep", "ort", *how).stdout)

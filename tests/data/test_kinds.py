@@ -197,6 +197,16 @@ def test_the_order_of_rows_changes_nothing_but_where_they_are_counted():
     assert (here.kind, here.low, here.gaps, here.odd.rows) == (there.kind, there.low, there.gaps, there.odd.rows)
 
 
+@pytest.mark.parametrize(
+    "texts", [["1.2020", "11.1900", "12.2021"], ["2020.01", "1999.1", "2021.12"], ["12.1900"] * 2 + ["12.1999"]]
+)
+def test_numbers_that_may_be_months_are_not_decided_by_their_values_and_read_as_asked(texts):
+    assert decide_fractions("a", np.asarray(texts, dtype=np.float64)) is None
+    found = look(texts, wish="date")
+    months = sorted({f"{y}-{m:>02}" for y, m in (sorted(text.split("."), key=len, reverse=True) for text in texts)})
+    assert (found.kind, found.low[:7], found.high[:7], found.odd) == ("date", months[0], months[-1], None)
+
+
 def test_fractions_are_decided_quickly_and_the_same():
     values = np.asarray(PLAIN, dtype=np.float64)
     assert decide_fractions("a", values) == look(PLAIN)
@@ -273,6 +283,14 @@ def test_months_with_the_year_behind(texts, kind, low):
         (["240131", "231201", "220799"], "number", ""),
         (["202401", "202313", "199907"], "number", ""),
         (["24013", "231201"], "number", ""),
+        (["1.2020", "2.2020", "11.2021"], "number", "1.2020 is a number; if it is the month 2020-01, say :date"),
+        (["10.2020", "11.2021", "12.1999"], "number", "10.2020 is a number; if it is the month 2020-10, say :date"),
+        (["12.1900", "", "01.1900", "3.1900"], "number", "if it is the month 1900-12, say :date"),
+        (["2020.01", "2020.12", "2021.1"], "number", "2020.01 is a number; if it is the month 2020-01, say :date"),
+        (["1.2020", "2.2020", "13.2021"], "number", ""),
+        (["1.2020", "2.202", "11.2021"], "number", ""),
+        (["2020.01", "2020.13"], "number", ""),
+        (["1.2020"], "constant", ""),
         (["2001-02", "2002-03", "2011-12"], "date", "2001-02 is taken for a month; if it is two years"),
         (["2001-02", "2002-04", "2011-12"], "date", ""),
     ],

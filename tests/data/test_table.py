@@ -3,6 +3,7 @@ import io
 import json
 import math
 import re
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_what_does_not(cells):
 @pytest.mark.parametrize("cell", ["", " ", "NA", "NaN", "nan", "null", "?", "N/A", "None", "-", "-nan", "unknown"])
 def test_a_missing_number_becomes_the_mean_and_a_feature_unless_it_is_refused(cell):
     train = column_table("1", "2", cell, "6")
-    with pytest.raises(DataError, match=r"t\.csv, line 4, column 'x': a number is missing .*--missing mean"):
+    with pytest.raises(DataError, match=r"t\.csv, line 4, column 'x': a number is missing .*learn with missing='mean'"):
         TableSchema.learn(train, "y", missing="refuse")
     schema = TableSchema.learn(train, "y")
     assert schema.columns == (NumberColumn("x", mean=3.0, gaps=True),)
@@ -134,7 +135,7 @@ def test_a_text_among_numbers_at_prediction_is_refused(cell):
 
 @pytest.mark.parametrize("cells", [("", "?", "NA"), ("a", "a", "a"), ("1", "1", "1")])
 def test_columns_that_say_nothing_are_left_out(cells):
-    with pytest.raises(DataError, match=r"t\.csv: no columns to learn from \(x: (empty|constant), .*--columns NAME"):
+    with pytest.raises(DataError, match=r"t\.csv: no columns to learn from \(x: (empty|constant), .*columns=\{'NAME'"):
         TableSchema.learn(column_table(*cells), "y")
     both = {"x": cells, "size": ["1", "2", "3"], "y": ["a", "b", "a"]}
     assert TableSchema.learn(Table("t.csv", both, [2, 3, 4]), "y").feature_names == ("size",)
@@ -151,7 +152,7 @@ def test_a_thousand_categories_and_no_more():
 
 def test_a_text_among_numbers_is_refused_with_its_line_and_the_way_out():
     cells = ["1", "2", "?", "oops", *map(str, range(3, 1100))]
-    said = r"line 5, column 'x': expected a finite number, got 'oops', where 1099 of 1100 cells .*--columns x:category"
+    said = r"line 5, column 'x': .* got 'oops', where 1099 of 1100 cells .*columns={'x': 'category'}"
     with pytest.raises(DataError, match=said):
         TableSchema.learn(column_table(*cells), "y")
 
@@ -548,6 +549,59 @@ def test_a_mixture_of_units_is_refused_at_prediction(learnt, later, odd):
 def test_a_column_may_have_the_unit_of_the_training_or_none(later):
     schema = TableSchema.learn(column_table("5%", "7%"), "y")
     assert schema.features(column_table(*later))[[0, -1], 0].tolist() == [5, 12]
+
+
+NO, NEW = (
+    "have no value, as none had in training; no category is taken",
+    "hold no category of the training, such as 'pink'",
+)
+WORD = "hold a word such as 'unknown', which counts as missing"
+WITHOUT, WITH = ("red", "blue", "red", "blue"), ("red", "blue", "NA", "red")
+
+
+@pytest.mark.parametrize("by", ["library", "file"])
+@pytest.mark.parametrize(
+    ("training", "new", "features", "remarks"),
+    [
+        (WITHOUT, ("red", "blue"), [[0, 1], [1, 0]], []),
+        (WITHOUT, ("", "blue"), [[0, 0], [1, 0]], ["1 of 2 rows " + NO]),
+        (WITHOUT, ("pink", "blue"), [[0, 0], [1, 0]], ["1 of 2 rows " + NEW]),
+        (WITHOUT, ("pink", "NA", "-"), [[0, 0]] * 3, ["2 of 3 rows " + NO, "1 of 3 rows " + NEW]),
+        (WITH, ("red", "blue"), [[0, 1, 0], [1, 0, 0]], []),
+        (WITH, ("", "blue"), [[0, 0, 1], [1, 0, 0]], []),
+        (WITH, ("pink", "blue"), [[0, 0, 0], [1, 0, 0]], ["1 of 2 rows " + NEW]),
+        (WITH, ("pink", "NA", "-"), [[0, 0, 0], [0, 0, 1], [0, 0, 1]], ["1 of 3 rows " + NEW]),
+        (
+            WITH,
+            ("pink", "", "unknown"),
+            [[0, 0, 0], [0, 0, 1], [0, 0, 1]],
+            ["1 of 3 rows " + WORD, "1 of 3 rows " + NEW],
+        ),
+        (WITHOUT, ("pink", "+", "-"), [[0, 0]] * 3, ["1 of 3 rows " + NO, "2 of 3 rows " + NEW]),
+        (WITH, ("pink", "+", "-"), [[0, 0, 0], [0, 0, 0], [0, 0, 1]], ["2 of 3 rows " + NEW]),
+        (("+", "red") * 2, ("-", "", "red"), [[0, 0], [0, 0], [0, 1]], ["1 of 3 rows " + NO, "1 of 3 rows " + NEW]),
+        (("+", "", "+"), ("-", "", "+"), [[0, 0], [0, 1], [1, 0]], ["1 of 3 rows " + NEW]),
+    ],
+)
+def test_gaps_and_new_categories_are_one_thing_each_whatever_stands_beside_them(by, training, new, features, remarks):
+    """A gap is 1 in the feature for gaps or nowhere, a new category nowhere; both are told, one after the other."""
+    schema = TableSchema.learn(column_table(*training), "y")
+    later = column_table(*new)
+    if by == "file":
+        later = read_csv(io.StringIO("x,y\n" + "".join(f"{cell},a\n" for cell in new)))
+    found = schema.encode(later)
+    assert found.x.tolist() == features
+    assert [re.sub("such as '[-+]'", "such as 'pink'", text) for text in found.remarks] == [
+        f"column 'x': {r}" for r in remarks
+    ]
+    strict = TableSchema.from_json(json.loads(json.dumps(schema.to_json())))
+    if training is WITHOUT:
+        strict = TableSchema.learn(column_table(*training), "y", missing="refuse")
+        gap = any(NO in remark for remark in remarks)
+        with pytest.raises(DataError, match="column 'x': a category is missing") if gap else nullcontext():
+            assert strict.encode(later).remarks == found.remarks
+        return
+    assert strict.encode(later).x.tolist() == features
 
 
 def test_a_word_that_counts_as_a_missing_category_is_said():

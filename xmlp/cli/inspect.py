@@ -1,22 +1,21 @@
 """`xmlp inspect`: what a CSV file is taken for, on one screen, as it is shown before training."""
 
+import reprlib
 import shutil
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import click
 
 from xmlp.cli import model, options
-from xmlp.cli.text import counted, json_line, shown
+from xmlp.cli.listing import MOST, by_kind, enumerated, listed, names_of, wrapped
+from xmlp.cli.text import counted, json_line
 from xmlp.data import Survey
-from xmlp.data.kinds import WISHES, Decision
+from xmlp.data.decision import Decision
+from xmlp.data.kinds import WISHES
 from xmlp.data.survey import TASKS, to_json
 from xmlp.data.wishes import parse_wishes, wish
-
-MOST = 16  # columns, notes or columns left out that are listed one by one
-_NARROW = 60  # characters of a terminal below which names, kinds and the rest do not stand side by side
-_WORDS = {"number": "numbers", "category": "categories", "date": "dates"}
 
 
 def _wishes(ctx: click.Context, param: click.Parameter, value: Any) -> dict[str, str]:
@@ -85,13 +84,12 @@ def screen(found: Survey, width: int) -> Iterator[str]:
     yield from wrapped(f"{found.name}: {size}", width, "")
     yield from _target(found, width)
     if len(found.learnt) <= MOST:
-        yield from listed("learnt from", [(c.name, c.kind, _about(c)) for c in found.learnt], width)
+        yield from listed("learnt from", [(c.name, c.kind, partial(_about, c)) for c in found.learnt], width)
     else:
         yield from _summed(found.learnt, width)
-    yield from listed("left out", [(c.name, c.kind, c.reason) for c in found.dropped[:MOST]], width)
-    if len(found.dropped) > MOST:
-        names_left = ", ".join(c.name for c in found.dropped[MOST:])
-        yield from wrapped(f"and {len(found.dropped) - MOST} more: {names_left}", width, "  ", lines=2)
+    yield from listed("left out", [(c.name, c.kind, partial(_why, c)) for c in found.dropped[:MOST]], width)
+    if more := [column.name for column in found.dropped[MOST:]]:
+        yield from enumerated(f"and {len(more)} more: ", more, width)
     noted = [column for column in (found.target, *found.learnt) if column is not None]
     notes = [f"{column.name}: {_with_option(column, note)}" for column in noted for note in column.notes]
     for note in notes[:MOST]:
@@ -109,7 +107,8 @@ def _target(found: Survey, width: int) -> Iterator[str]:
     if target is None:
         return
     yield from wrapped(f"target {target.name}: {found.task}, {_reason(found.reason)}", width, "")
-    yield from wrapped(_range(target) if found.task == "regression" else names_of(found.classes), width, "  ", lines=2)
+    learnt = _range(target) if found.task == "regression" else names_of(found.classes, 2 * (width - 4))
+    yield from wrapped(learnt, width, "  ")
     if lost := found.rows - len(found.kept):
         yield from wrapped(f"without a target, and so left out: {counted(lost, 'row')}", width, "  ")
 
@@ -118,45 +117,29 @@ def _reason(reason: str) -> str:
     return reason if reason == "as asked for" else f"as it has {reason}"
 
 
-def listed(title: str, columns: Sequence[tuple[str, str, str]], width: int) -> Iterator[str]:
-    """A column a line: its name, kind, and what is to be known of it."""
-    if not columns:
-        return
-    yield f"{title}:"
-    if width < _NARROW:
-        for name, kind, about in columns:
-            yield from wrapped(f"{name}: {kind}, {about}", width, "  ", lines=2)
-        return
-    room = min(max(len(shown(name)) for name, _, _ in columns), max(8, width // 3 - 4))
-    for name, kind, about in columns:
-        yield cut(f"  {cut(shown(name), room):{room}}  {kind:10}  {shown(about)}", width).rstrip()
-
-
 def _summed(columns: tuple[Decision, ...], width: int) -> Iterator[str]:
     """Many columns by their kinds, and by name those with gaps or an own way to write numbers."""
     yield f"learnt from {len(columns)} columns:"
     yield from by_kind(columns, width)
     if gaps := [f"{c.name} {c.gaps}" for c in sorted(columns, key=lambda c: -c.gaps) if c.gaps]:
-        yield from wrapped(f"gaps in {counted(len(gaps), 'column')}: {', '.join(gaps)}", width, "  ", lines=3)
+        yield from enumerated(f"gaps in {counted(len(gaps), 'column')}: ", gaps, width, 3)
     if forms := [f"{c.name} ({c.format})" for c in columns if str(c.format or "")]:
-        yield from wrapped(f"written in a way of their own: {', '.join(forms)}", width, "  ", lines=3)
-    if odd := [f"{c.name} {c.odd.text!r}" for c in columns if c.odd is not None]:
-        yield from wrapped(f"not to be read: {', '.join(odd)}", width, "  ", lines=3)
+        yield from enumerated("written in a way of their own: ", forms, width, 3)
+    if odd := [f"{c.name} {reprlib.repr(c.odd.text)}" for c in columns if c.odd is not None]:
+        yield from enumerated("not to be read: ", odd, width, 3)
 
 
-def by_kind(columns: Sequence[Any], width: int) -> Iterator[str]:
-    """Names of columns, a kind a line."""
-    for kind, word in _WORDS.items():
-        if names := [column.name for column in columns if column.kind == kind]:
-            yield from wrapped(f"{word} {len(names)}: {', '.join(names)}", width, "  ", lines=2)
+def _why(column: Decision, room: int) -> str:
+    """Why a column is left out."""
+    return column.reason
 
 
-def _about(column: Decision) -> str:
+def _about(column: Decision, room: int) -> str:
     """What is to be known of a column, the most important first."""
     odd = column.odd
-    parts = [] if odd is None else [f"{counted(odd.rows, 'cell')} not to be read, such as {odd.text!r}"]
+    parts = [] if odd is None else [f"{counted(odd.rows, 'cell')} not to be read, such as {reprlib.repr(odd.text)}"]
     parts += [counted(column.gaps, "gap")] * (column.gaps > 0)
-    return "; ".join([*parts, names_of(column.categories) if column.kind == "category" else _range(column)])
+    return "; ".join([*parts, names_of(column.categories, room) if column.kind == "category" else _range(column)])
 
 
 def _range(column: Decision) -> str:
@@ -165,20 +148,3 @@ def _range(column: Decision) -> str:
         return f"no value{form}"
     low, high = (f"{end:.6g}" if isinstance(end, float) else end for end in (column.low, column.high))
     return f"{low} to {high}{form}"
-
-
-def names_of(names: tuple[str, ...]) -> str:
-    """Names with their number, at most 50 of them."""
-    return f"{len(names)}: {', '.join(repr(name) if ',' in name or not name else name for name in names[:50])}"
-
-
-def cut(text: str, width: int) -> str:
-    """A text of at most that many characters."""
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def wrapped(text: str, width: int, indent: str, lines: int = 4) -> list[str]:
-    """A text in few lines, each indented, with … where there would be more."""
-    return textwrap.wrap(
-        shown(text), width, initial_indent=indent, subsequent_indent=indent + "  ", max_lines=lines, placeholder=" …"
-    )

@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import click
 
 from xmlp.cli import model
-from xmlp.cli.inspect import MOST, by_kind, listed, names_of, wrapped
+from xmlp.cli.listing import MOST, by_kind, listed, names_of, wrapped
 from xmlp.cli.text import json_line
 from xmlp.data import CategoryColumn, Column, DateColumn, TableSchema
 from xmlp.model import network as networks
@@ -51,9 +52,9 @@ def _screen(path: str, network: Network, schema: TableSchema | None, width: int)
         form = f" ({schema.target_format})" if str(schema.target_format) else ""
         yield from wrapped(f"{path}: a {schema.task}, predicts {schema.target}{form}", width, "")
         if schema.classes:
-            yield from wrapped(names_of(schema.classes), width, "  ", lines=2)
+            yield from wrapped(names_of(schema.classes, 2 * (width - 4)), width, "  ")
         if len(schema.columns) <= MOST:
-            yield from listed("from", [(c.name, c.kind, _about(c)) for c in schema.columns], width)
+            yield from listed("from", [(c.name, c.kind, partial(_about, c)) for c in schema.columns], width)
         else:
             yield f"from {len(schema.columns)} columns:"
             yield from by_kind(schema.columns, width)
@@ -62,12 +63,12 @@ def _screen(path: str, network: Network, schema: TableSchema | None, width: int)
     yield from wrapped(f"network: {numbers}, {network.dtype}; {layers}", width, "")
     if made := _training(network):
         told = ", ".join(f"{name} {_word(v)}" for name, v in made.items() if name != "data")  # a fingerprint
-        yield from wrapped(f"trained: {told}", width, "", lines=8)
+        yield from wrapped(f"trained: {told}", width, "")
 
 
-def _about(column: Column) -> str:
+def _about(column: Column, room: int) -> str:
     if isinstance(column, CategoryColumn):
-        return names_of(column.categories) + "; or missing" * column.gaps
+        return names_of(column.categories, room) + "; or missing" * column.gaps
     if isinstance(column, DateColumn):
         parts = f"{column.layout}; {', '.join(('days', *column.parts))}"
         return parts + ("; gaps are refused" if column.strict else "; or missing" * column.gaps)

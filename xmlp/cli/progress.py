@@ -1,6 +1,7 @@
 """How training is told: not at all, in lines, as JSON, or as a view that moves on a terminal."""
 
 import math
+import sys
 import textwrap
 import time
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from xmlp.cli.text import json_line, quantity
+from xmlp.cli.text import json_line, of_command, quantity, shown
 from xmlp.metrics import METRICS
 from xmlp.model.trainer import Trainer
 from xmlp.training.history import History
@@ -80,6 +81,10 @@ def _curve(values: Sequence[float], width: int = 40) -> str:
     return "".join(_BARS[round((v - low) / span * (len(_BARS) - 1)) if span else 0] for v in recent)
 
 
+def _warning(message: object) -> str:
+    return f"warning: {shown(of_command(message))}"
+
+
 class Quiet:
     """Says nothing."""
 
@@ -102,6 +107,10 @@ class Quiet:
 
     def say(self, text: str) -> None:
         """Tell people something."""
+
+    def warn(self, message: object) -> None:
+        """Tell people what they should know, whatever else is told."""
+        click.echo(_warning(message), err=True)
 
     def end(self, result: dict[str, Any]) -> None:
         """Tell programs how it ended."""
@@ -177,6 +186,15 @@ class View(Quiet):
     def say(self, text: str) -> None:
         width = self._live.console.width
         click.echo("\n".join(wrapped(text, width)) if len(text) > width else text)
+
+    def warn(self, message: object) -> None:
+        """Tell it above the view, where that is on the terminal to which warnings go."""
+        from rich.text import Text
+
+        if self._live.is_started and sys.stderr.isatty():
+            self._live.console.print(Text("\n".join(wrapped(_warning(message), self._live.console.width))))
+        else:
+            super().warn(message)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         super().on_fit_begin(trainer)

@@ -1,8 +1,10 @@
 """How values are written: for people, without characters that a terminal would obey, and as JSON."""
 
+import ast
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -19,8 +21,8 @@ def shown(text: object) -> str:
 _OPTIONS = (
     ("The state before this epoch is restored. Lower the learning rate", "Nothing is saved. Lower --lr"),
     ("set clip_norm", "bound the gradient with --clip-norm"),
-    ("learn with missing='mean'", "pass --missing mean"),
-    ("read it with the encoding 'cp1252'", "pass --encoding cp1252"),
+    ("learn with missing=", "train with --missing "),
+    ("columns= names", "--columns names"),
     ("name another separator", "say which mark is between cells by --separator"),
     ('dtype="float64"', "--dtype float64"),
     ("validation_split=", "--validation "),
@@ -28,16 +30,29 @@ _OPTIONS = (
     ("batch_size", "--batch-size"),
 )
 _PHRASES = re.compile("|".join(rf"(?<!['\w]){re.escape(words)}(?!\w*')" for words, _ in _OPTIONS))
+_TEXT = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_SETTING = re.compile(rf"(?<!['\"\w])(encoding|missing|task)=({_TEXT})")
+_WISHES = re.compile(rf"(?<!['\"\w])columns=({{{_TEXT}: {_TEXT}(?:, {_TEXT}: {_TEXT})*}})(?: \(or '(\w+)'\))?")
 
 
 def of_command(message: object) -> str:
-    """A message of the library in words of the command: settings by the names of options; what is quoted stays.
+    r"""A message of the library in words of the command: settings by the names of options; what is quoted stays.
 
     >>> of_command("column 'batch_size': a number is missing; remove the row, or learn with missing='mean'.")
-    "column 'batch_size': a number is missing; remove the row, or pass --missing mean."
+    "column 'batch_size': a number is missing; remove the row, or learn with --missing mean."
+    >>> of_command("Read it with encoding='utf-16', or with columns={'a, b': 'category'} (or 'drop').")
+    'Read it with --encoding utf-16, or with --columns \'"a, b":category\' (or :drop).'
     """
     options = dict(_OPTIONS)
-    return _PHRASES.sub(lambda found: options[found[0]], str(message))
+    text = _SETTING.sub(lambda found: f"--{found[1]} {ast.literal_eval(found[2])}", str(message))
+    return _PHRASES.sub(lambda found: options[found[0]], _WISHES.sub(_wishes_option, text))
+
+
+def _wishes_option(found: re.Match[str]) -> str:
+    from xmlp.data.wishes import wish  # which imports NumPy
+
+    text = ",".join(wish(*pair) for pair in ast.literal_eval(found[1]).items())
+    return f"--columns {shlex.quote(text)}" + (f" (or :{found[2]})" if found[2] else "")
 
 
 def json_line(value: Any) -> str:

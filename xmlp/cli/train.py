@@ -27,7 +27,7 @@ from xmlp.cli import inspect, jobs, model, options, paths
 from xmlp.cli.interrupt import Interrupt
 from xmlp.cli.options import between, one_of
 from xmlp.cli.progress import Course, Json, Lines, Quiet, View
-from xmlp.cli.text import of_command, shown
+from xmlp.cli.text import shown
 from xmlp.errors import BackendError, DivergenceError
 from xmlp.host import files
 from xmlp.layers import Standardize
@@ -354,7 +354,7 @@ def _train(trainer: Trainer, job: jobs.Job, recipe: Recipe, report: Quiet, path:
         settings = {}
         report.say(f"going on after {trainer.steps} steps, in epoch {trainer.epoch + 1}")
     with Interrupt(trainer) as interrupt, warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: click.echo(f"warning: {shown(of_command(message))}", err=True)
+        warnings.showwarning = lambda message, *_: report.warn(message)
         trainer.callbacks += [interrupt, report]
         with report, np.errstate(all="ignore"):  # what is not finite is a DivergenceError at the end of the epoch
             x, y = job.standardized(job.train)

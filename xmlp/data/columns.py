@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from xmlp.data import dates, numerals
 from xmlp.data.csvfile import Cells, Table, number
-from xmlp.data.kinds import MAX_CATEGORIES, Decision
+from xmlp.data.decision import Decision
+from xmlp.data.kinds import MAX_CATEGORIES
 from xmlp.data.missing import is_missing
 from xmlp.data.numerals import PLAIN, NumberFormat
 from xmlp.data.standardize import mean_and_scale
@@ -136,7 +137,7 @@ class CategoryColumn:
         """Write the features of a table into zeros (N, features); returns what people should know."""
         cells = table.cells(self.name)
         places = positions(self.categories, cells.texts)
-        gap = is_missing(cells.texts, words=self.gaps) & (places < 0)
+        gap = is_missing(cells.texts, words=self.gaps, among=self.categories) & (places < 0)
         if gap.any() and self.strict:
             raise _gap(table, self.name, gap[cells.codes], "category")
         strange = (places < 0) & ~gap
@@ -144,7 +145,8 @@ class CategoryColumn:
         rows = np.flatnonzero(where >= 0)
         out[rows, where[rows]] = 1
         said = _fill_gaps(self, gap[cells.codes], out)
-        said += _texts_said(self, cells, gap & ~is_missing(cells.texts), "a word such as {}, which counts as missing")
+        worded = gap & ~is_missing(cells.texts, among=self.categories)
+        said += _texts_said(self, cells, worded, "a word such as {}, which counts as missing")
         return said + _texts_said(self, cells, strange, "no category of the training, such as {}")
 
     def to_json(self) -> Fields:
@@ -345,7 +347,7 @@ def refuse(table: Table, name: str, cells: Cells, odd: npt.NDArray[np.bool_], ex
 def _gap(table: Table, name: str, gap: npt.NDArray[np.bool_], what: str) -> Exception:
     row = int(gap.argmax())
     cell = reprlib.repr(str(table.columns[name][row]))
-    problem = f"a {what} is missing ({cell}), which is refused as --missing refuse asked for"
+    problem = f"a {what} is missing ({cell}), which is refused as missing='refuse' asked for"
     return table.error(problem, row=row, column=name)
 
 

@@ -54,7 +54,7 @@ LAYOUTS = {
         "day-name-year": rf"{_WEEKDAY}{_NTH}[-/\s]?(?:de )?{_NAME}(?: de )?[-/\s,]*{_SHORT}{_AT}",
         "name-day-year": rf"{_WEEKDAY}{_NAME}[-/\s]?{_NTH}[-/\s,]+{_SHORT}{_AT}",
         "year-name-day": rf"{_YEAR}[-/\s]?{_NAME}[-/\s]?{_DAY}{_AT}",
-        "year-month": rf"{_YEAR}[-/]{_MONTH}",
+        "year-month": rf"{_YEAR}[-/.]{_MONTH}",
         "month-year": rf"{_MONTH}[-/.]{_YEAR}",
         "name-day-clock-year": rf"{_WEEKDAY}{_NAME}\s+{_DAY}\s+{_CLOCK}(?:\s[a-z]{{3,4}})?\s{_YEAR}",
         "name-year": rf"{_NAME}[-/\s,]*{_YEAR}",

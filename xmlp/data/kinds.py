@@ -3,138 +3,21 @@
 import re
 import reprlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from xmlp.data import dates, numerals
-from xmlp.data.csvfile import Cells
-from xmlp.data.missing import is_missing
-from xmlp.data.numerals import PLAIN, NumberFormat
+from xmlp.data import dates, names, numerals
+from xmlp.data.decision import Decision, TextColumn
+from xmlp.data.numerals import PLAIN
+from xmlp.data.texttable import Cells
 
-LEARNT = ("number", "category", "date")
-DROPPED = ("identifier", "constant", "text", "empty", "drop")
 WISHES = ("number", "category", "date", "drop", "decimal-point", "decimal-comma", "day-first", "month-first")
 MAX_CATEGORIES = 1000
 _FEW = 20  # different texts that may be all different by chance, or are a short list
 _SHORT = 10  # rows whose texts may be all different by chance
 _LONG = 40  # characters of a text that is a sentence
 _EXACT = 15  # digits of an integer that a float64 always holds
-
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-_IDENTIFIERS = frozenset(
-    {"id", "ids", "uuid", "guid", "identifier", "rowid", "rownames", "rownum", "rownumber", "idx", "pk", "sno", "oid"}
-)
-_CODES = frozenset(
-    {
-        "zip",
-        "zipcode",
-        "postcode",
-        "postal",
-        "plz",
-        "phone",
-        "telephone",
-        "mobile",
-        "fax",
-        "ssn",
-        "ean",
-        "isbn",
-        "barcode",
-    }
-)
-_OWNERS = (
-    "account|application|applicant|article|booking|car|case|claim|client|customer|cust|device|employee|emp|event|"
-    "flight|house|image|invoice|item|listing|loan|member|movie|object|order|passenger|patient|person|policy|product|"
-    "property|record|row|sample|serial|session|student|subject|ticket|trans|transaction|trip|user|vehicle"
-)
-_OWNED = re.compile(rf"(?:{_OWNERS})_?(?:id|no|nr|number|code|key)", re.IGNORECASE)
-_UNNAMED = re.compile(r"|unnamed: [0-9]+|index|level_0|rownames|row\.names", re.IGNORECASE)
-
-
-class Odd(NamedTuple):
-    """A cell that does not read: where it first is, and how many rows hold such ones."""
-
-    row: int
-    text: str
-    rows: int
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a column is taken for.
-
-    Attributes
-    ----------
-    name : str
-        In the header.
-    kind : str
-        One of `LEARNT` or `DROPPED`.
-    reason : str
-        Why, for people.
-    rows, gaps, distinct : int
-        All rows; those without a value; different values.
-    format : NumberFormat or str or None
-        How numbers are written, or the layout of dates.
-    low, high : float or str or None
-        The smallest and the largest number or date.
-    categories : tuple of str
-        Sorted.
-    parts : tuple of str
-        What varies in dates: year, month, weekday, hour.
-    notes : tuple of str
-        What people may want to know or to decide otherwise.
-    whole : bool
-        Whether all numbers are whole.
-    odd : Odd or None
-        Why the column cannot be read.
-    """
-
-    name: str
-    kind: str
-    reason: str
-    rows: int
-    gaps: int = 0
-    distinct: int = 0
-    format: NumberFormat | str | None = None
-    low: float | str | None = None
-    high: float | str | None = None
-    categories: tuple[str, ...] = ()
-    parts: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    whole: bool = False
-    odd: Odd | None = None
-
-    @property
-    def learnt(self) -> bool:
-        """Whether features come from the column."""
-        return self.kind in LEARNT
-
-
-class _Column(NamedTuple):
-    """A column with what was found out about its texts."""
-
-    name: str
-    cells: Cells
-    counts: npt.NDArray[np.int64]
-    gap: npt.NDArray[np.bool_]  # texts that say nothing, in a column of words
-    void: npt.NDArray[np.bool_]  # and in one of numbers or dates
-
-    @property
-    def rows(self) -> int:
-        return len(self.cells.codes)
-
-    def count(self, texts: npt.NDArray[np.bool_]) -> int:
-        """How many rows hold these texts."""
-        return int(self.counts[texts].sum())
-
-    def odd(self, texts: npt.NDArray[np.bool_]) -> Odd | None:
-        """The first cell with one of these texts."""
-        if not texts.any():
-            return None
-        row = int(texts[self.cells.codes].argmax())
-        return Odd(row, self.cells.texts[self.cells.codes[row]], self.count(texts))
 
 
 def decide(name: str, cells: Cells, wish: str | None = None, decimal: str | None = None) -> Decision:
@@ -167,7 +50,7 @@ def decide(name: str, cells: Cells, wish: str | None = None, decimal: str | None
     >>> found.kind, found.gaps, found.low, found.high, str(found.format)
     ('number', 1, 1.5, 2.25, 'decimal comma')
     """
-    column = _Column(name, cells, cells.counts, is_missing(cells.texts), is_missing(cells.texts, words=True))
+    column = TextColumn.of(name, cells)
     if wish == "drop":
         return Decision(name, "drop", "as asked for", column.rows)
     if wish is not None:
@@ -188,67 +71,44 @@ def decide_fractions(name: str, values: npt.NDArray[np.float64]) -> Decision | N
     low, high = float(values.min()), float(values.max())
     if low == high or not (values != np.floor(values)).any():
         return None
-    if low >= 1 and high < 13 and ((values % 1 >= 0.19) & (values % 1 < 0.21)).all():
-        return None  # 01.2020 may be a month
+    if (low >= 1 and high < 13 and ((values % 1 > 0.1899) & (values % 1 < 0.21)).all()) or (low > 1900 and high < 2100):
+        return None  # 1.2020 and 2020.01 may be months, which their texts tell
     distinct = len(np.unique(values))
     return Decision(name, "number", "all cells are numbers", len(values), 0, distinct, PLAIN, low, high)
 
 
-def _obeyed(column: _Column, wish: str) -> Decision:
+def _obeyed(column: TextColumn, wish: str) -> Decision:
     if wish == "category":
         return _as_categories(column, "as asked for")
     if column.void.all():
         return Decision(column.name, "empty", "no cell has a value", column.rows, column.rows)
     if wish in ("date", "day-first", "month-first"):
         layouts = [n for n in dates.LAYOUTS if wish == "date" or n != _UNWANTED[wish]]
-        found = dates.infer(_present(column), column.counts[~column.void], layouts)
+        found = dates.infer(column.present(), column.counts[~column.void], layouts)
         if found is None:
             return Decision(column.name, "date", "as asked for", column.rows, odd=column.odd(~column.void))
         return _dates(column, found._replace(other=None if wish != "date" else found.other), "as asked for")
     decimal = {"decimal-point": ".", "decimal-comma": ","}.get(wish)
-    found_numbers = numerals.infer(_present(column), column.counts[~column.void], decimal, only=decimal is not None)
+    found_numbers = numerals.infer(column.present(), column.counts[~column.void], decimal, only=decimal is not None)
     return _numbers(column, found_numbers, "as asked for")
 
 
 _UNWANTED = {"day-first": "month-day-year", "month-first": "day-month-year"}
 
 
-def _present(column: _Column) -> list[str]:
-    return [text for text, void in zip(column.cells.texts, column.void, strict=True) if not void]
-
-
-def _spread(column: _Column, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Values of the texts that are present as values of all texts."""
-    everywhere = np.full(len(column.cells.texts), np.nan)
-    everywhere[~column.void] = values
-    return everywhere
-
-
-def _mostly(column: _Column, reads: npt.NDArray[np.bool_]) -> bool:
-    """Whether the rest can only be mistakes: it is small, or the same few texts."""
-    odd = ~reads & ~column.void
-    good, bad = column.count(reads), column.count(odd)
-    return good > bad and (4 * bad <= good or int(odd.sum()) <= 5)
-
-
-def _as_numbers(column: _Column, decimal: str | None) -> Decision | None:
-    found = numerals.infer(_present(column), column.counts[~column.void], decimal)
-    values = _spread(column, found.values)
+def _as_numbers(column: TextColumn, decimal: str | None) -> Decision | None:
+    found = numerals.infer(column.present(), column.counts[~column.void], decimal)
+    values = column.spread(found.values)
     reads = np.zeros(len(values), dtype=bool)
     reads[~column.void] = found.numeric
-    if (
-        not _mostly(column, reads)
-        or np.isnan(values).all()
-        or _is_code(column, reads)
-        or _is_short_list(column, values)
-    ):
+    if not column.mostly(reads) or np.isnan(values).all() or _is_code(column, reads) or _is_short_list(column, values):
         return None
     if found.format == PLAIN and reads[~column.void].all():
-        layouts = ["yearmonthday", *["month-year"] * _are_months(_present(column))]
-        compact = dates.infer(_present(column), column.counts[~column.void], layouts)
+        layouts = ["yearmonthday", *["month-year"] * _are_months(column.present())]
+        compact = dates.infer(column.present(), column.counts[~column.void], layouts)
         if compact is not None and not np.isnat(compact.moments.wall).any():
             return _dates(column, compact, "all cells are dates")
-    return _numbers(column, found, f"{_share(column, reads)} cells are numbers")
+    return _numbers(column, found, f"{column.share(reads)} cells are numbers")
 
 
 def _are_months(texts: Sequence[str]) -> bool:
@@ -256,11 +116,7 @@ def _are_months(texts: Sequence[str]) -> bool:
     return all(map(_POINTED.fullmatch, texts)) and any(text[0] == "0" for text in texts)
 
 
-def _share(column: _Column, reads: npt.NDArray[np.bool_]) -> str:
-    return "all" if reads[~column.void].all() else f"{column.count(reads)} of {column.count(~column.void)}"
-
-
-def _is_code(column: _Column, reads: npt.NDArray[np.bool_]) -> bool:
+def _is_code(column: TextColumn, reads: npt.NDArray[np.bool_]) -> bool:
     """Whether numbers are written as only codes are: with zeros in front, or longer than any count."""
     texts = [(t, n) for t, n, r in zip(column.cells.texts, column.counts.tolist(), reads, strict=True) if r]
     digits = [(text, n) for text, n in texts if text.isascii() and text.isdigit()]
@@ -271,7 +127,7 @@ def _is_code(column: _Column, reads: npt.NDArray[np.bool_]) -> bool:
     return bool(padded and (same or 20 * padded >= total)) or 2 * long > total
 
 
-def _is_short_list(column: _Column, values: npt.NDArray[np.float64]) -> bool:
+def _is_short_list(column: TextColumn, values: npt.NDArray[np.float64]) -> bool:
     """Whether few whole numbers stand among words that return: the words are no mistakes."""
     odd = np.isnan(values) & ~column.void
     least = max(5, column.count(~column.void) // 50)
@@ -280,8 +136,8 @@ def _is_short_list(column: _Column, values: npt.NDArray[np.float64]) -> bool:
     return bool(odd.any()) and few and bool((whole == np.floor(whole)).all() and (column.counts[odd] >= least).all())
 
 
-def _numbers(column: _Column, found: numerals.Numbers, reason: str) -> Decision:
-    values = _spread(column, found.values)
+def _numbers(column: TextColumn, found: numerals.Numbers, reason: str) -> Decision:
+    values = column.spread(found.values)
     finite = values[np.isfinite(values)]
     odd = column.odd(~np.isfinite(values) & ~column.void)
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
@@ -294,6 +150,8 @@ def _numbers(column: _Column, found: numerals.Numbers, reason: str) -> Decision:
         elif whole:
             kind, reason, notes = _counts(column, values, reason)
             notes = [*notes, *_date_notes(column)] if kind == "number" else notes
+        else:
+            notes = _month_notes(column)
     if found.other is not None:
         notes.append(_either(column, found))
     return Decision(
@@ -302,21 +160,21 @@ def _numbers(column: _Column, found: numerals.Numbers, reason: str) -> Decision:
     )  # fmt: skip
 
 
-def _counts(column: _Column, values: npt.NDArray[np.float64], reason: str) -> tuple[str, str, list[str]]:
+def _counts(column: TextColumn, values: npt.NDArray[np.float64], reason: str) -> tuple[str, str, list[str]]:
     """Kind, reason and notes of whole numbers, which may do no more than name the rows."""
     finite = values[np.isfinite(values)]
     present, distinct = column.count(~column.void), len(np.unique(finite))
     if distinct < present or present < column.rows or present < 3:
-        if not _is_named_so(column.name) or present < _SHORT:
+        if not names.is_identifier(column.name) or present < _SHORT:
             return "number", reason, _code_notes(column.name)
         if 2 * distinct > present:
             return "identifier", "its name says so, and most cells differ", []
         return "number", reason, ["its name is that of an identifier; if its numbers measure nothing, say :category"]
     in_order = values[column.cells.codes]
     counts_rows = in_order[0] in (0, 1) and bool((np.diff(in_order) == 1).all())
-    if counts_rows and _UNNAMED.fullmatch(column.name):
+    if counts_rows and names.UNNAMED.fullmatch(column.name):
         return "identifier", "it counts the rows", []
-    if _is_named_so(column.name) and present >= _SHORT:
+    if names.is_identifier(column.name) and present >= _SHORT:
         return "identifier", "its name says so, and all cells differ", []
     consecutive = finite.max() - finite.min() == present - 1 and present > _FEW
     if consecutive:
@@ -325,13 +183,12 @@ def _counts(column: _Column, values: npt.NDArray[np.float64], reason: str) -> tu
 
 
 def _code_notes(name: str) -> list[str]:
-    coded = _CODES & {word.lower() for word in _WORDS.findall(name)}
-    return ["its name is that of a code; if its numbers measure nothing, say :category"] if coded else []
+    return ["its name is that of a code; if its numbers measure nothing, say :category"] if names.is_code(name) else []
 
 
-def _date_notes(column: _Column) -> list[str]:
+def _date_notes(column: TextColumn) -> list[str]:
     """What is to be said of whole numbers of six digits that may all be days or months."""
-    texts = _present(column)
+    texts = column.present()
     if len(texts) < 2 or not all(map(_SIX.fullmatch, texts)):
         return []
     months = [f"{text[:4]}-{text[4:]}" for text in texts]
@@ -343,30 +200,40 @@ def _date_notes(column: _Column) -> list[str]:
     return []
 
 
+def _month_notes(column: TextColumn) -> list[str]:
+    """What is to be said of numbers such as 1.2020 or 2020.01 that may all be months."""
+    texts = column.present()
+    for layout, form in _MONTHS.items():
+        if len(texts) > 1 and all(map(form.fullmatch, texts)):
+            month = dates.read(layout, texts[:1]).wall[0].astype("datetime64[M]")
+            return [f"{texts[0]} is a number; if it is the month {month}, say :date"]
+    return []
+
+
 def _are_recent(texts: Sequence[str]) -> bool:
     return all(text[:2] in ("19", "20") for text in texts)
 
 
-def _either(column: _Column, found: numerals.Numbers) -> str:
+def _either(column: TextColumn, found: numerals.Numbers) -> str:
     assert found.other is not None
-    text = next(t for t in _present(column) if found.format.read([t])[0] != found.other.read([t])[0])
+    text = next(t for t in column.present() if found.format.read([t])[0] != found.other.read([t])[0])
     taken, other = found.format.read([text])[0], found.other.read([text])[0]
     word = "decimal-comma" if found.other.decimal == "," else "decimal-point"
     return f"{text} is taken for {taken:.15g}; if it is {other:.15g}, say :{word}"
 
 
-def _as_dates(column: _Column) -> Decision | None:
-    present = _present(column)
+def _as_dates(column: TextColumn) -> Decision | None:
+    present = column.present()
     found = dates.infer(present, column.counts[~column.void])
     if found is None:
         return None
     reads = np.zeros(len(column.void), dtype=bool)
     reads[~column.void] = found.dated
-    return _dates(column, found, f"{_share(column, reads)} cells are dates") if _mostly(column, reads) else None
+    return _dates(column, found, f"{column.share(reads)} cells are dates") if column.mostly(reads) else None
 
 
-def _dates(column: _Column, found: dates.Dates, reason: str) -> Decision:
-    seconds = _spread(column, found.moments.seconds)
+def _dates(column: TextColumn, found: dates.Dates, reason: str) -> Decision:
+    seconds = column.spread(found.moments.seconds)
     odd, wall = column.odd(np.isnan(seconds) & ~column.void), found.moments.wall
     wall = np.sort(wall[~np.isnat(wall)])
     distinct = len(np.unique(seconds[~np.isnan(seconds)]))
@@ -375,13 +242,13 @@ def _dates(column: _Column, found: dates.Dates, reason: str) -> Decision:
         kind, reason = "constant", f"each cell is {column.cells.texts[0][:40]}"
     low, high = _shown(found.layout, wall[0], wall), _shown(found.layout, wall[-1], wall)
     notes = []
-    if short := next((text for text in _present(column) if _TWO_DIGITS.fullmatch(text)), None):
+    if short := next((text for text in column.present() if _TWO_DIGITS.fullmatch(text)), None):
         year = dates.read(found.layout, [short]).wall[0].astype("datetime64[Y]")
         notes.append(f"{short} is taken for a day of {year}: the year is the last number, 1969 to 2068")
-    if found.layout == "year-month" and odd is None and _are_years(present := _present(column)):
+    if found.layout == "year-month" and odd is None and _are_years(present := column.present()):
         notes.append(f"{present[0]} is taken for a month; if it is two years, say :category")
     if found.other is not None and odd is None:
-        text = next(t for t in _present(column) if len({str(dates.read(n, [t]).wall[0]) for n in _BOTH}) == 2)
+        text = next(t for t in column.present() if len({str(dates.read(n, [t]).wall[0]) for n in _BOTH}) == 2)
         taken = dates.read(found.layout, [text]).wall[0].astype("datetime64[D]")
         word = "day-first" if found.other == "day-month-year" else "month-first"
         notes.append(f"{text} is taken for {taken}; if the other number is the day, say :{word}")
@@ -398,6 +265,10 @@ def _are_years(texts: Sequence[str]) -> bool:
 
 _POINTED = re.compile(r"(?:0[1-9]|1[0-2])\.(?:19|20)[0-9]{2}")
 _MONTHLY = ("year-month", "month-year", "name-year")
+_MONTHS = {
+    "month-year": re.compile(r"(?:0?[1-9]|1[0-2])\.(?:19|20)[0-9]{2}"),
+    "year-month": re.compile(r"(?:19|20)[0-9]{2}\.(?:0?[1-9]|1[0-2])"),
+}
 _SIX = re.compile("[0-9]{6}")
 _BOTH = ("day-month-year", "month-day-year")
 _TWO_DIGITS = re.compile(r"\d{1,2}([-./ ])\d{1,2}\1\d{2}(\D.*)?")
@@ -420,7 +291,7 @@ def _varying(layout: str, wall: dates.Wall) -> tuple[str, ...]:
     return tuple(part for part, true in varies.items() if true)
 
 
-def _as_texts(column: _Column) -> Decision:
+def _as_texts(column: TextColumn) -> Decision:
     present, distinct = column.count(~column.gap), int((~column.gap).sum())
     gaps = column.rows - present
     text = next(t for t, gap in zip(column.cells.texts, column.gap, strict=True) if not gap)
@@ -431,7 +302,7 @@ def _as_texts(column: _Column) -> Decision:
     if distinct == 1 and not gaps:
         return dropped("constant", f"each cell is {reprlib.repr(text)}")
     long = sum(map(len, column.cells.texts)) > _LONG * len(column.cells.texts)
-    named = _is_named_so(column.name) and 2 * distinct > present
+    named = names.is_identifier(column.name) and 2 * distinct > present
     if present >= _SHORT and not long and (distinct == present or named):
         return dropped("identifier", "all cells differ" if distinct == present else "its name says so, and most differ")
     if 2 * distinct > present and (distinct > _FEW or (long and present >= _SHORT)):
@@ -441,16 +312,23 @@ def _as_texts(column: _Column) -> Decision:
     return _as_categories(column, f"{distinct} different texts")
 
 
-def _as_categories(column: _Column, reason: str) -> Decision:
+def _as_categories(column: TextColumn, reason: str) -> Decision:
     texts = [(int(column.counts[i]), column.cells.texts[i]) for i in np.flatnonzero(~column.gap)]
     notes = spellings([text for _, text in texts], "categories")
     if len(texts) > MAX_CATEGORIES:
         notes.append(f"{len(texts)} categories: the {MAX_CATEGORIES} most frequent are learnt")
         texts = sorted(texts, key=lambda pair: (-pair[0], pair[1]))[:MAX_CATEGORIES]
-    names, gaps = tuple(sorted(text for _, text in texts)), column.count(column.gap)
-    kind = "category" if names else "empty"
+    categories, gaps = tuple(sorted(text for _, text in texts)), column.count(column.gap)
+    kind = "category" if categories else "empty"
     return Decision(
-        column.name, kind, reason, column.rows, gaps, int((~column.gap).sum()), categories=names, notes=tuple(notes)
+        column.name,
+        kind,
+        reason,
+        column.rows,
+        gaps,
+        int((~column.gap).sum()),
+        categories=categories,
+        notes=tuple(notes),
     )
 
 
@@ -466,14 +344,3 @@ def spellings(texts: Sequence[str], what: str) -> list[str]:
     twice = [sorted(group) for group in groups.values() if len(group) > 1]
     more = f" (and {len(twice) - 1} more pairs)" if len(twice) > 1 else ""
     return [f"{twice[0][0]!r} and {twice[0][1]!r} are two {what}{more}"] if twice else []
-
-
-def _is_named_so(name: str) -> bool:
-    """Whether a name is that of an identifier.
-
-    >>> [_is_named_so(name) for name in ("PassengerId", "customer_id", "id", "humid", "userid", "Unnamed: 0", "paid")]
-    [True, True, True, False, True, True, False]
-    """
-    words = [word.lower() for word in _WORDS.findall(name)]
-    ends = {words[0], words[-1]} if words else {""}
-    return bool(ends & _IDENTIFIERS) or any(f.fullmatch(name) is not None for f in (_OWNED, _UNNAMED))

@@ -1,6 +1,6 @@
 """How people and programs write that a value is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,9 @@ _AMONG_NUMBERS = frozenset(name.casefold() for name in _EVERYWHERE) | {
 }
 
 
-def is_missing(texts: Sequence[str], *, words: bool = False) -> npt.NDArray[np.bool_]:
+def is_missing(
+    texts: Sequence[str], *, words: bool = False, among: Collection[str] | None = None
+) -> npt.NDArray[np.bool_]:
     """Which texts say that there is no value.
 
     Parameters
@@ -32,6 +34,8 @@ def is_missing(texts: Sequence[str], *, words: bool = False) -> npt.NDArray[np.b
     words : bool
         Whether words count, as they do where numbers or dates are expected: ``unknown`` and ``none`` among
         words are words.
+    among : collection of str, optional
+        The categories of the column, where they are known from another table.
 
     Returns
     -------
@@ -44,10 +48,10 @@ def is_missing(texts: Sequence[str], *, words: bool = False) -> npt.NDArray[np.b
 
     A minus is a value where there is a plus:
 
-    >>> is_missing(["+", "-"]).tolist()
-    [False, False]
+    >>> is_missing(["+", "-"]).tolist(), is_missing(["-"], among=["+"]).tolist()
+    ([False, False], [False])
     """
-    if words:
-        return np.asarray([text.casefold() in _AMONG_NUMBERS for text in texts], dtype=bool)
-    known = _EVERYWHERE - {"-", "--", "---"} if "+" in texts else _EVERYWHERE
-    return np.asarray([text in known for text in texts], dtype=bool)
+    known = _AMONG_NUMBERS if words else _EVERYWHERE
+    if "+" in (() if words else texts) if among is None else "+" in among:
+        known = known - {"-", "--", "---"}
+    return np.asarray([(text.casefold() if words else text) in known for text in texts], dtype=bool)

@@ -3,7 +3,6 @@
 import difflib
 import itertools
 import reprlib
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,10 +12,10 @@ import numpy.typing as npt
 
 from xmlp.data import numerals
 from xmlp.data.csvfile import Cells, Table
-from xmlp.data.kinds import Decision, decide, decide_fractions, spellings
+from xmlp.data.decision import Decision
+from xmlp.data.kinds import decide, decide_fractions, spellings
 from xmlp.data.missing import is_missing
 from xmlp.data.numerals import NumberFormat
-from xmlp.data.wishes import wish
 from xmlp.errors import DataError, unknown
 
 TASKS = ("classification", "regression")
@@ -115,7 +114,7 @@ class Survey:
             raise ValueError(unknown("way with missing values", missing, ("refuse", "mean")))
         if not len(table):
             raise table.error("no rows to learn from")
-        for name, what in ((target, "the target"), *((name, "a column of --columns") for name in wishes)):
+        for name, what in ((target, "the target"), *((name, "a column that columns= names") for name in wishes)):
             if name is not None and name not in table.columns:
                 raise absent(table, [name], what)
         if target is not None and len(table.columns) == 1:
@@ -158,7 +157,7 @@ class Survey:
             raise _together(table, problems)
         if not self.learnt:
             why = "; ".join(f"{column.name}: {column.kind}, {column.reason}" for column in self.dropped[:_MOST])
-            raise table.error(f"no columns to learn from ({why}). Name the kind of one: --columns NAME:category")
+            raise table.error(f"no columns to learn from ({why}). Name the kind of one: columns={{'NAME': 'category'}}")
 
 
 def _columns(table: Table, wishes: dict[str, str]) -> dict[str, Decision]:
@@ -183,7 +182,7 @@ def _column(table: Table, name: str, wished: str | None) -> Decision:
 
 
 def _asked(target: str, task: str | None, wished: str | None) -> tuple[str | None, str | None]:
-    """The task and how the target is to be read, from --task and from --columns."""
+    """The task and how the target is to be read, from what was asked for of both."""
     if wished is None:
         return task, None
     if wished == "category" or wished.startswith(("number", "decimal")):
@@ -203,7 +202,7 @@ def _target(
     if isinstance(found.format, str) and task is None:
         raise table.error(
             f"the target is of dates ({found.reason}), and only numbers and classes can be predicted; "
-            "make it a number, such as days since a date, or say --task classification",
+            "make it a number, such as days since a date, or say task='classification'",
             column=name,
         )
     few = found.whole and found.distinct <= _MAX_INFERRED_CLASSES
@@ -291,7 +290,7 @@ def _missing(table: Table, column: Decision) -> _Problem:
     row = int(is_missing(cells.texts, words=column.kind != "category")[cells.codes].argmax())
     cell = str(table.columns[column.name][row])
     more = f", as in {column.gaps - 1} more rows" * (column.gaps > 1)
-    text = f"{words} is missing ({cell!r}){more}; train with --missing mean, or remove the row"
+    text = f"{words} is missing ({cell!r}){more}; learn with missing='mean', or remove the row"
     return _Problem(column.name, row, cell, text, ())
 
 
@@ -301,8 +300,8 @@ def _together(table: Table, problems: list[_Problem]) -> DataError:
     words = first.words
     if first.kinds:
         kind = first.kinds[0]
-        wishes = ",".join(wish(p.name, kind) for p in problems[:_MOST] if p.kinds)
-        words += f". Mend the cell, or read it otherwise: --columns {shlex.quote(wishes)} (or :{first.kinds[1]})"
+        wishes = {p.name: kind for p in problems[:_MOST] if p.kinds}
+        words += f". Mend the cell, or read it otherwise: columns={wishes} (or {first.kinds[1]!r})"
     if others:
         where = [f"column {p.name!r}, line {table.lines[p.row]}: {reprlib.repr(p.text)}" for p in others[:_MOST]]
         words += f". Also {'; '.join(where)}" + f"; and {len(others) - _MOST} more columns" * (len(others) > _MOST)

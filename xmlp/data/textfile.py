@@ -204,7 +204,8 @@ class _Decoded:
         if isinstance(error, UnicodeDecodeError):
             line += count_lines(error.object[: error.start].decode(self._encoding, "ignore").encode("utf-8", "ignore"))
         reason = getattr(error, "reason", error)
-        return failure(self._name, f"not text in {self._encoding}: {reason}", line)
+        problem = f"not text in {self._encoding}: {reason}. Name the encoding that it is written in"
+        return failure(self._name, f"{problem}, such as encoding='utf-8' or 'cp1252'", line)
 
 
 class _Lines:
@@ -219,7 +220,8 @@ class _Lines:
             try:
                 line = self._stream.readline(size)
             except UnicodeDecodeError as error:
-                raise failure(self._name, f"not text in {error.encoding}: {error.reason}", self._line) from None
+                problem = f"not text in {error.encoding}: {error.reason}. Open it in binary mode, or with its encoding"
+                raise failure(self._name, problem, self._line) from None
             if not line:
                 break
             lines.append(line.removeprefix("\ufeff") if self._start else line)
@@ -236,9 +238,9 @@ class _Lines:
 def check_line(line: str, name: str, number: int) -> None:
     """Refuse a line, decoded with "surrogateescape", that is not text."""
     head = line[:200]
-    marked = head[:2] in ("\udcff\udcfe", "\udcfe\udcff")
-    if number == 1 and (marked or 3 * head.count("\0") > max(9, len(head))):
-        raise failure(name, "expected UTF-8, this looks like UTF-16. Save the file as UTF-8", number)
+    if number == 1 and (wide := _wide_encoding(head)):
+        looks = f"this looks like {wide[:6].upper()}"
+        raise failure(name, f"expected UTF-8, {looks}. Save the file as UTF-8, or read it with encoding={wide!r}", 1)
     if "\0" in line:
         position = line.index("\0") + 1
         raise failure(name, f"holds a NUL character at position {position}; is this a text file?", number)
@@ -249,9 +251,22 @@ def check_line(line: str, name: str, number: int) -> None:
         raise failure(
             name,
             f"expected UTF-8, got the byte {byte:#04x} at position {position}; this looks like Latin-1 or "
-            "Windows-1252. Save the file as UTF-8, or read it with the encoding 'cp1252'",
+            "Windows-1252. Save the file as UTF-8, or read it with encoding='cp1252'",
             number,
         ) from None
+
+
+def _wide_encoding(head: str) -> str | None:
+    """The encoding of several bytes a letter in which a text may be that was read as UTF-8, by the places of NULs.
+
+    >>> [_wide_encoding("a,b,c".encode(name).decode()) for name in ("utf-16-be", "utf-32-le", "utf-8")]
+    ['utf-16-be', 'utf-32-le', None]
+    """
+    if head[:2] in ("\udcff\udcfe", "\udcfe\udcff"):
+        return "utf-32" if head[2:4] == "\0\0" else "utf-16"
+    share = head.count("\0") / max(len(head), 9)
+    order = "be" if head.startswith("\0") else "le"
+    return None if share <= 1 / 3 else f"utf-16-{order}" if share < 0.6 else f"utf-32-{order}"
 
 
 def check_lines(text: Iterable[str], name: str, number: int) -> Iterator[str]:
