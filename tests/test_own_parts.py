@@ -192,7 +192,7 @@ def test_a_loss_with_another_link(tmp_path):
     assert trainer.evaluate(X, COUNTS)["mae"] == pytest.approx(np.abs(means - COUNTS).mean())
     with pytest.raises(ValueError, match=r"\"exp\": it was not trained with a cross-entropy"):
         planned.predict_proba(X)
-    with pytest.raises(ValueError, match="names no loss: pass loss="):
+    with pytest.raises(ValueError, match="names no loss of the library: pass loss="):
         planned.fit(X, COUNTS)
 
 
@@ -210,10 +210,57 @@ def test_a_link_of_ones_own_is_kept(tmp_path):
             xmlp.load(tmp_path / "model", custom=custom)
     with pytest.raises(ValueError, match=r"outcome 'events'.*'event'"):
         losses.Link("exp", RATE.function, "events")
+    with pytest.raises(ValueError, match=r"threshold must be a finite number, got 'a'"):
+        losses.Link("exp", RATE.function, threshold="a")
+    with pytest.raises(TypeError, match="the name of a link is a string, got 3"):
+        losses.Link(3, RATE.function)
     with pytest.raises(TypeError, match="a formula"):
         losses.Link("exp", np.exp)
     with pytest.raises(ValueError, match=r"unknown link 'soft_max'\. Did you mean 'softmax'"):
         network.link = "soft_max"
+
+
+def test_estimators_predict_through_the_link():
+    counts = COUNTS[:, 0]
+    model = xmlp.MLPRegressor((8,), loss=Poisson(), max_iter=60, random_state=0).fit(X, counts)
+    assert np.array_equal(model.predict(X), model.network_.predict_response(X)[:, 0])
+    assert np.abs(model.predict(X).mean() / counts.mean() - 1.0) < 0.05
+    shares = xmlp.MLPRegressor((8,), loss="binary_cross_entropy", max_iter=5, random_state=0).fit(X, X[:, 0] > 0)
+    assert 0 < shares.predict(X).min() < shares.predict(X).max() < 1
+    with pytest.raises(ValueError, match="the link of the Poisson forbids"):
+        xmlp.MLPRegressor(loss=Poisson(), scale_targets=True).fit(X, counts)
+
+
+@pytest.mark.parametrize(
+    ("loss", "link"), [(Poisson(), "exp"), (losses.BinaryCrossEntropy(from_logits=False), "event_probability")]
+)
+def test_a_classifier_refuses_what_is_not_of_raw_outputs(loss, link):
+    with pytest.raises(ValueError, match=f"of outputs through the link '{link}': take"):
+        xmlp.MLPClassifier((4,), loss=loss).fit(X, X[:, 0] > 0)
+
+
+@pytest.mark.parametrize("kind", ["two classes", "three classes", "labels"])
+@pytest.mark.parametrize("loss", ["squared_error", "huber", "own", "auto"])
+def test_a_classifier_with_any_loss(loss, kind):
+    """0 and 1 as numbers are decided at a half; the outputs of a loss of one's own are logits."""
+    labels = {"two classes": X[:, 0] > 0, "three classes": np.digitize(X[:, 0], [-0.4, 0.4]), "labels": X[:, :2] > 0}
+    y = labels[kind].astype(int)
+    own = xmlp.elementwise(lambda xp, z, y: xp.log1p(xp.exp(xp.where(y > 0.5, -z, z))))
+    model = xmlp.MLPClassifier(
+        (16,), loss=own if loss == "own" else loss, max_iter=60, learning_rate=0.01, random_state=0, dtype="float64"
+    ).fit(X, y)
+    p, decisions = model.predict_proba(X), model.decision_function(X)
+    assert ((model.predict(X) == y).mean()) > 0.9
+    assert (p.min(), p.max()) >= (0, 0.9)
+    assert p.max() <= 1
+    if kind == "three classes":
+        assert np.array_equal(p.argmax(axis=1), model.predict(X))
+        assert np.allclose(p.sum(axis=1), 1)
+    else:
+        assert np.array_equal(p[:, 1] > 0.5 if kind == "two classes" else p > 0.5, model.predict(X))
+        assert np.array_equal(decisions > 0, model.predict(X))
+    with np.errstate(divide="ignore"):
+        assert np.allclose(model.predict_log_proba(X), np.log(p))
 
 
 def test_outputs_that_are_probabilities_already_pass_no_link():

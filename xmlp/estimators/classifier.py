@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from xmlp import losses
 from xmlp.estimators import arrays
 from xmlp.estimators.alone import alone
 from xmlp.estimators.base import BaseMLP
@@ -148,12 +149,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return arrays.host(self.network_.predict(x)).argmax(axis=1)
         if self.network_.thresholds is not None:
             return arrays.host(self.network_.predict_label(x)).astype(np.int64)
-        found = (arrays.host(self.network_.predict(x)) > 0).astype(np.int64)
+        found = (arrays.host(self.network_.predict(x)) > self._half).astype(np.int64)
         return found[:, 0] if self._task == "binary" else found
 
+    @property
+    def _half(self) -> float:
+        """The output of a network that holds two outcomes for equally probable."""
+        return 0.0 if self.network_.link_object.of_logits else 0.5
+
     def decision_function(self, X: Data) -> Array:
-        """The raw outputs: (N,) for two classes, else (N, outputs)."""
-        z = self._outputs(X, "decision_function", lambda x: self.network_.predict(x))
+        """The raw outputs, positive where a label is likelier than not: (N,) for two classes, else (N, outputs)."""
+        z = self._outputs(X, "decision_function", lambda x: self.network_.predict(x) - self._half)
         return z[:, 0] if self._task == "binary" else z
 
     def predict_proba(self, X: Data) -> Array:
@@ -166,6 +172,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def _log_probabilities(self, x: Any) -> Array:
         z = arrays.host(self.network_.predict(x)) / np.asarray(self.network_.temperature, self.network_.dtype)
+        if not self.network_.link_object.of_logits:
+            return _log_shares(z, self._task)
         if self._task == "binary":
             z = np.concatenate([-z, z], axis=1)
         if self.network_.link == "sigmoid":
@@ -228,6 +236,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if isinstance(loss, SoftmaxCrossEntropy) and not several:
             kind = "two classes have one output" if self._task == "binary" else "each label has an output of its own"
             raise ValueError(f'{kind}, a sigmoid: take loss="binary_cross_entropy" instead of {loss.name}')
+        if loss.link != "identity" and not loss.output_link.of_logits:
+            raise ValueError(
+                f"a classifier has raw outputs, and the {loss.name} is of outputs through the link "
+                f'{loss.output_link.name!r}: take loss="auto"'
+            )
         return loss
 
     def _metrics(self) -> list[Any]:
@@ -239,7 +252,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 for m in measured]  # fmt: skip
 
     def _link(self) -> LinkName:
-        return "softmax" if self._task == "multiclass" else "sigmoid"
+        several, loss = self._task == "multiclass", self._loss()
+        if loss.link == "identity" and type(loss) in losses.LOSSES.values():  # of 0 and 1 as numbers
+            return "class_probability" if several else "event_probability"
+        return "softmax" if several else "sigmoid"
 
     def _strata(self, targets: Any) -> Any:
         if self._task == "multilabel":
@@ -268,6 +284,18 @@ class _OfClass:
         of_rows = {name: w.mean(axis=1) if w is not None and w.ndim == 2 else w for name, w in of_rows.items()}
         function = of_classes(self.function, outputs.shape[1])
         return float(function(targets.argmax(axis=1), outputs.argmax(axis=1), **of_rows))
+
+
+def _log_shares(outputs: Array, task: str) -> Array:
+    """Logarithms of probabilities, from outputs that were fitted to 0 and 1: between them, and of classes shares."""
+    p = np.clip(outputs, 0.0, 1.0)
+    if task == "binary":
+        p = np.concatenate([1.0 - p, p], axis=1)
+    elif task == "multiclass":
+        total = p.sum(axis=1, keepdims=True)
+        p = np.where(total > 0, p / np.where(total > 0, total, 1.0), np.asarray(1.0 / p.shape[1], p.dtype))
+    with np.errstate(divide="ignore"):
+        return np.log(p)
 
 
 def _labels(y: Any) -> Any:

@@ -104,13 +104,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         return self
 
     def predict(self, X: Data) -> Array:
-        """Predictions of the shape of y."""
+        """Predictions of the shape of y, through the link if the loss has one."""
         y = self._outputs(X, "predict", self._in_units)
         return y[:, 0] if self._one_dimensional else y
 
     def _in_units(self, x: Array) -> Array:
         if self._of_network is None or self.network_.dtype == "float64":
-            return self.network_.predict(x)
+            return self.network_.predict_response(x)
         z = self._before_units().predict(x)
         xp = array_namespace(z)
         y = self._of_network.to(z, xp, device(z))
@@ -170,6 +170,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         super()._begin(x)
 
     def _scales(self) -> bool:
+        if self.scale_targets is True and self._loss().link != "identity":
+            raise ValueError(
+                f"scale_targets=True moves and stretches the targets, which the link of the {self._loss().name} "
+                'forbids: take "auto" or False'
+            )
         if not isinstance(self.scale_targets, str):
             return bool(self.scale_targets)
         return isinstance(self._loss(), (SquaredError, AbsoluteError))
@@ -177,7 +182,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
         latest = Moments.of(targets, weights)
         if self._units is None:
-            if fresh and isinstance(self.scale_targets, str):
+            if fresh and isinstance(self.scale_targets, str) and self._loss().link == "identity":
                 self._warn_of_scale(latest)
             return
         self._moments = self._moments.joined(latest) if partial and self._moments is not None else latest

@@ -1,10 +1,12 @@
 """Links: what turns the raw outputs of a network into predictions, and what kind of thing is predicted."""
 
+import math
 from dataclasses import dataclass
 from typing import get_args
 
 from xmlp.activations import identity, sigmoid, softmax
 from xmlp.errors import unknown
+from xmlp.host.settings import number
 from xmlp.types import Applicable, LinkName, Outcome
 
 OUTCOMES = get_args(Outcome)
@@ -44,8 +46,11 @@ class Link:
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"the name of a link is a string, got {self.name!r}")
         if self.outcome not in OUTCOMES:
             raise ValueError(unknown("outcome", self.outcome, OUTCOMES))
+        object.__setattr__(self, "threshold", number(self.threshold, "threshold", low=-math.inf))
         if not hasattr(self.function, "evaluate"):
             raise TypeError(f"the function of a link is a formula (xmlp.elementwise), got {self.function!r}")
 

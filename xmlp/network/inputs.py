@@ -8,7 +8,7 @@ import numpy as np
 from xmlp.backends import Backend, owner
 from xmlp.host.arrays import cast, centred, check_finite, host_array, resolved
 from xmlp.host.settings import count as count
-from xmlp.losses import Link, Loss
+from xmlp.losses import LOSSES, Link, Loss
 from xmlp.network import row_weights as weights
 from xmlp.network.row_weights import Mean
 from xmlp.types import Array, HostArray
@@ -243,7 +243,7 @@ def fitting_loss(link: Link, outputs: int, y: Any) -> str:
     >>> fitting_loss(link("identity"), 3, [0, 2, 1]), fitting_loss(link("identity"), 1, [0.5, 2.0])
     ('softmax_cross_entropy', 'squared_error')
     """
-    if link.loss is None:
-        raise ValueError(f"the link {link.name!r} names no loss: pass loss=")
+    if link.loss not in LOSSES:
+        raise ValueError(f"the link {link.name!r} names no loss of the library: pass loss=")
     labels = y is not None and outputs > 1 and np.ndim(y) == 1
     return "softmax_cross_entropy" if labels and link.name == "identity" else link.loss
