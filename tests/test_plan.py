@@ -11,8 +11,9 @@ import pytest
 
 import xmlp
 from xmlp import activations, losses, optimizers
+from xmlp.compiler.calls import Kernel, Product
 from xmlp.compiler.llvm import emit
-from xmlp.compiler.planner import Kernel, Product, plan
+from xmlp.compiler.planner import plan
 from xmlp.compiler.tensor import PlanError, Tracer, TracingBackend
 from xmlp.graph import Formula, elementwise
 from xmlp.layers import (

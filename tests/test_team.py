@@ -104,7 +104,7 @@ def test_a_pass_is_cut_where_its_parts_do_not_meet(lanes: Any, cut: str) -> None
     symbols = {name: tracer.input(name, a.shape, str(a.dtype)) for name, a in given.items()}
     result = function(symbols)
     made = plan([("out", result.node)])
-    assert [share[:2] for share in team.shares(made.calls[-1], 2)] == expected
+    assert [share[:2] for share in team.kernel_shares(made.calls[-1], 2, False)] == expected
     found = set()
     for number in (1, 2, 5):
         lanes(number)

@@ -27,7 +27,7 @@ WITHIN = {
     "training/step.py": {"__call__", "taken", "alone", "_updated", "_counted", "run"},
     "training/planned.py": {"run", "_program"},
     "backends/cuda.py": {"apply", "_function"},
-    "runtime/device.py": {"once", "run", "bind", "_bound", "_launch", "_product", "_view"},
+    "runtime/device.py": {"once", "run", "bind", "_bound", "_launch", "_product", "_copy", "_view"},
     "backends/_cupy.py": {"kernel", "product", "copy", "view", "activate", "check", "assign", "index", "address"},
     "runtime/_cupy_streams.py": {"upload", "arrays"},
 }  # None: all of the file
@@ -43,7 +43,6 @@ HARMLESS = {
     "list": {"enumerate(self.body", "enumerate(self.layers)", "state.slots"},
     "tolist": {"scalars.tolist()"},
     "all": {"(a.flags.c_contiguous"},
-    "any": {"(place.buffer == name"},
     "str": {"getattr(a, 'dtype', None)", "link"},
 }
 COUNTERS = {"i", "n", "name"}  # in f-strings

@@ -5,8 +5,8 @@ import pytest
 from cuda_static.every import Batch, Sums, trace
 
 import xmlp
+from xmlp.compiler.calls import Product
 from xmlp.compiler.cuda import ONE_BLOCK, Launch, lower
-from xmlp.compiler.planner import Product
 
 
 def plan_of(network, batch, **kw):

@@ -20,8 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from xmlp.compiler.c import TYPES, literal, operation
-from xmlp.compiler.planner import ITEM, REDUCTIONS, Copy, Kernel, Operand, Place, Plan, Product, base, level, phases
-from xmlp.compiler.tensor import PlanError, TensorNode, matrix
+from xmlp.compiler.calls import FULL, ONE, Call, Kernel, Operand, Place
+from xmlp.compiler.planner import Plan
+from xmlp.compiler.tensor import ITEM, REDUCTIONS, PlanError, TensorNode, base, matrix
 
 PRELUDE = "#define EACH_THREAD\n#define SYNC __syncthreads();\n#define SHARED __shared__\n"
 THREADS = 256  # in a block of many, at most: small enough that a kernel's registers suffice
@@ -30,8 +31,8 @@ _SHARED_BYTES = 48 * 1024
 _BLOCKS = 256  # that share a sum over everything
 
 
-@dataclass
-class Launch:
+@dataclass(eq=False)
+class Launch(Call):
     """One launch of a `__global__` function, called with rows, columns, the list of the batch, places and numbers."""
 
     kernel: Kernel
@@ -39,8 +40,8 @@ class Launch:
     source: str
     blocks: int
     threads: tuple[int, int]
-    places: tuple[Place, ...]
-    numbers: tuple[tuple[TensorNode, str], ...]  # made by the host of the scalars of the step, and their dtypes
+    places: tuple[Place, ...] = ()
+    numbers: tuple[tuple[TensorNode, str], ...] = ()  # made by the host of the scalars of the step, and their dtypes
     what: str = ""
 
     @property
@@ -54,28 +55,19 @@ class Launch:
         return self.kernel.columns
 
     @property
-    def stage(self) -> float:
-        """That of the kernel."""
-        return self.kernel.stage
-
-    @property
     def flops(self) -> int:
-        """Those of the kernel."""
         return self.kernel.flops
 
     @property
     def bytes(self) -> int:
-        """Those that the kernel reads and writes."""
         return self.kernel.bytes
 
     @property
     def title(self) -> str:
-        """What it is, for the table of a plan."""
         return f"launch {self.rows} x {self.columns}"
 
     @property
     def text(self) -> str:
-        """What it does, and in how many threads."""
         return f"{self.what or self.kernel.text}; {self.blocks} x {self.threads[0] * self.threads[1]} threads"
 
 
@@ -87,7 +79,7 @@ def lower(plan: Plan) -> Plan:
     PlanError
         If an operation has no code here.
     """
-    calls: list[Launch | Product | Copy] = []
+    calls: list[Call] = []
     room = _Room(plan.work_bytes)
     for call in plan.calls if plan.rows is None else [call.sized(plan.rows) for call in plan.calls]:
         calls += _launches(call, room) if isinstance(call, Kernel) else [call]
@@ -111,10 +103,8 @@ def _launches(kernel: Kernel, room: _Room) -> list[Launch]:
     if kernel.rows * kernel.columns >= 2**31:
         raise PlanError(f"a pass over {kernel.rows} x {kernel.columns} elements")
     # values of one row that a later pass of the processor reads again: here each thread computes them anew
-    kernel = replace(kernel, stores={n: o for n, o in kernel.stores.items() if o.pattern != "scratch"})
-    along = [n for n in kernel.nodes if n.op in REDUCTIONS and n.attr == "row"]
-    over = [n for n in kernel.nodes if n.op in REDUCTIONS and n.attr == "column"]
-    total = [n for n in kernel.nodes if n.op in REDUCTIONS and n.attr == "all"]
+    kernel = replace(kernel, stores=dict(kernel.stores), scratch={})
+    along, over, total = map(kernel.reductions, ("row", "column", "all"))
     twice = bool(along and over)
     if twice:
         for node in over:
@@ -145,17 +135,17 @@ def _launches(kernel: Kernel, room: _Room) -> list[Launch]:
 def _keep(node: TensorNode, kernel: Kernel, room: _Room) -> None:
     """Have memory hold what a later pass sums over the rows."""
     found, _ = base(node.args[0])
-    if found in kernel.nodes and found not in kernel.stores and level(found, kernel) == 2:
+    if found in kernel.nodes and found not in kernel.stores and kernel.level(found) == 2:
         place = room.place(kernel.rows * kernel.columns, found.dtype)
-        kernel.stores[found] = Operand(found, place, "full")
+        kernel.stores[found] = Operand(found, place, FULL)
 
 
 def _finish(kernel: Kernel, node: TensorNode, partial: Place, blocks: int) -> Launch:
     """The sum of the blocks' shares, by one block."""
     share = TensorNode("input", (), "share", (blocks,), node.dtype)
     total = TensorNode("sum", (share,), "all", (1, 1), node.dtype)
-    target = Operand(total, kernel.stores[node].place, "one")
-    small = Kernel(1, blocks, kernel.stage, [total], {share: Operand(share, partial, "full")}, {total: target})
+    target = Operand(total, kernel.stores[node].place, ONE)
+    small = Kernel(kernel.stage, 1, blocks, [total], {share: Operand(share, partial, FULL)}, {total: target})
     emitter = _Emitter(small, 1, (THREADS, 1))
     emitter.main("elements", [], {total: target.place})
     return replace(emitter.launch(), what="sum of the blocks' shares")
@@ -195,7 +185,7 @@ class _Emitter:
     def __init__(self, kernel: Kernel, blocks: int, threads: tuple[int, int]):
         self.kernel, self.blocks, self.threads = kernel, blocks, threads
         self.nodes = set(kernel.nodes)
-        self.phase = phases(kernel)
+        self.phase = kernel.phases()
         self.places: dict[Place, str] = {}  # with their C types
         self.written: set[Place] = set()
         self.numbers: list[tuple[TensorNode, str]] = []
@@ -237,7 +227,8 @@ class _Emitter:
         head = f"__global__ void __launch_bounds__({self.threads[0] * self.threads[1]})"
         name = f"xmlp_{hashlib.sha256(f'{head}{body}'.encode()).hexdigest()[:20]}"
         source = f'extern "C" {head} {name}{body}\n'
-        return Launch(self.kernel, name, source, self.blocks, self.threads, tuple(self.places), tuple(self.numbers))
+        call = self.kernel, name, source, self.blocks, self.threads, tuple(self.places), tuple(self.numbers)
+        return Launch(self.kernel.stage, *call)
 
     # --- passes -------------------------------------------------------------------------------------------------------
 
@@ -293,7 +284,7 @@ class _Emitter:
 
     def _patterned(self) -> bool:
         """Whether the row and column of an element matter."""
-        return any(o.pattern != "full" for o in self.kernel.operands if o.node.op not in REDUCTIONS) or any(
+        return any(o.access != FULL for o in self.kernel.operands if o.node.op not in REDUCTIONS) or any(
             base(a)[0].op == "index" for n in self.kernel.nodes for a in n.args
         )
 
@@ -343,7 +334,7 @@ class _Emitter:
     def _row_values(self, phase: int) -> None:
         """Values made once a row."""
         for node in self.kernel.nodes:
-            if self.phase[node] == phase and level(node, self.kernel) < 2 and node.op not in REDUCTIONS:
+            if self.phase[node] == phase and self.kernel.level(node) < 2 and node.op not in REDUCTIONS:
                 value = self._value(node, node.dtype)
                 if node in self.kernel.stores:
                     self._do("if (threadIdx.x == 0) {")
@@ -520,10 +511,11 @@ class _Emitter:
         return f"p{list(self.places).index(place)}"
 
     def _index(self, operand: Operand) -> str:
-        return {
-            "full": "i", "row": "c", "column": "r", "one": "0",
-            "taken": "(size_t) list[r] * columns + c", "taken row": "list[c]",
-        }[operand.pattern]  # fmt: skip
+        access = operand.access
+        r, c = (f"list[{i}]" if access.listed == axis else i for axis, i in enumerate("rc"))
+        if access.rows and access.columns:
+            return "i" if access == FULL else f"(size_t) {r} * columns + {c}"
+        return r if access.rows else c if access.columns else "0"
 
     def _read(self, operand: Operand) -> str:
         dtype = operand.node.dtype

@@ -10,25 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+from xmlp.compiler.calls import Kernel, Operand
 from xmlp.compiler.llvm_code import TYPES, Code, literal
 from xmlp.compiler.llvm_math import FUNCTIONS
-from xmlp.compiler.planner import ITEM, REDUCTIONS, Kernel, Operand, Place, base, level, phases
-from xmlp.compiler.tensor import FLOATS, PlanError, TensorNode, matrix
+from xmlp.compiler.tensor import FLOATS, ITEM, REDUCTIONS, PlanError, TensorNode, base, matrix
 
 MEMORY = {**TYPES, "bool": "i8"}
 
 
 @dataclass(frozen=True)
 class Emitted:
-    """The code of one kernel, and what its table of arguments holds: rows, columns, elements from a row to the next,
-    places, numbers of scalars.
+    """The code of one kernel, whose table of arguments holds rows, columns, elements from a row to the next, the
+    places of the kernel, and numbers of scalars.
 
     `numbered` says whether it numbers its elements, and so must see all of them.
     """
 
     name: str
     text: str
-    places: tuple[Place, ...]
     scalars: tuple[str, ...]
     numbered: bool
 
@@ -38,10 +37,10 @@ _emitted: WeakKeyDictionary[Kernel, Emitted] = WeakKeyDictionary()
 
 def emit(kernel: Kernel) -> Emitted:
     """The code of a kernel; kernels of one structure have the same name and text."""
-    found = _emitted.get(kernel)
-    if found is None:
-        found = _emitted[kernel] = _Emitter(kernel).emit()
-    return found
+    code = _emitted.get(kernel)
+    if code is None:
+        code = _emitted[kernel] = _Emitter(kernel).emit()
+    return code
 
 
 _ARITHMETIC = {
@@ -60,10 +59,10 @@ _AHEAD = 4  # rows
 class _Emitter:
     def __init__(self, kernel: Kernel):
         self.kernel = kernel
-        self.nodes = set(kernel.nodes)
-        self.phase = phases(kernel)
+        self.nodes, self.places = set(kernel.nodes), kernel.places
+        self.written = kernel.stores | kernel.scratch
+        self.phase = kernel.phases()
         self.code = Code()
-        self.places: list[Place] = []
         self.scalars: list[str] = []
         self.row: dict[TensorNode, str] = {}  # values made once a row
         self.element: dict[TensorNode, str] = {}  # values made in the present pass over the columns
@@ -74,8 +73,6 @@ class _Emitter:
     def emit(self) -> Emitted:
         kernel, code = self.kernel, self.code
         reductions = [n for n in kernel.nodes if n.op in REDUCTIONS]
-        for operand in kernel.operands:
-            self._pointer(operand)
         for node in reductions:
             if node.attr != "column":
                 code.cell(self._cell(node), TYPES[node.dtype])
@@ -92,7 +89,7 @@ class _Emitter:
         parameters = ", ".join(["i64 %rows", "i64 %columns", "i64 %width", "ptr noalias %list", *pointers, *numbers])
         name = "k" + hashlib.sha256(f"{parameters}{code.text}".encode()).hexdigest()[:20]
         inner = f"define internal void @{name}.body({parameters}) #0 {{\n{code.text}\n  ret void\n}}\n"
-        return Emitted(name, inner + self._wrapper(name), tuple(self.places), tuple(self.scalars), self._numbered)
+        return Emitted(name, inner + self._wrapper(name), tuple(self.scalars), self._numbered)
 
     def _wrapper(self, name: str) -> str:
         """The same kernel as a function of a table of arguments, the scalars of the step and the list of rows."""
@@ -122,7 +119,7 @@ class _Emitter:
 
     def _fetch_ahead(self, r: str) -> None:
         """Ask for the rows that are taken some rows later: they lie anywhere in the data set."""
-        for i, operand in enumerate(o for o in self.kernel.loads.values() if o.pattern == "taken"):
+        for i, operand in enumerate(o for o in self.kernel.loads.values() if o.access.listed == 0):
             ahead = self.code.new(f"add i64 {r}, {_AHEAD}")
             inside = self.code.new(f"icmp slt i64 {ahead}, %rows")
             row = self._listed(self.code.new(f"select i1 {inside}, i64 {ahead}, i64 {r}"))
@@ -146,12 +143,12 @@ class _Emitter:
                 if node.op in REDUCTIONS and node.attr == "row":
                     start = literal(0.0 if node.op == "sum" else float("-inf"), node.dtype)
                     self.code.do(f"store {TYPES[node.dtype]} {start}, ptr {self._cell(node)}")
-                elif level(node, self.kernel) < 2 and node.op not in REDUCTIONS:
+                elif self.kernel.level(node) < 2 and node.op not in REDUCTIONS:
                     self.c, self.element = "0", {}
                     self.row[node] = self._computed(node)
                     if node in self.kernel.stores:
                         self._write(self.kernel.stores[node], r, self.row[node])
-            inner = [n for n in here if n.op in REDUCTIONS or level(n, self.kernel) == 2]
+            inner = [n for n in here if n.op in REDUCTIONS or self.kernel.level(n) == 2]
             if inner:
                 self.code.loop(f"columns{p}", "%columns", lambda c, nodes=inner: self._elements(c, nodes))  # type: ignore[misc]
             for node in here:
@@ -167,9 +164,8 @@ class _Emitter:
                 self._accumulate(node)
             else:
                 value = self.value(node, node.dtype)
-                if node in self.kernel.stores:
-                    operand = self.kernel.stores[node]
-                    self._write(operand, c if operand.pattern == "scratch" else self._index(operand), value)
+                if node in self.written:
+                    self._write(self.written[node], self._index(self.written[node]), value)
 
     def _accumulate(self, node: TensorNode) -> None:
         value, kind = self.value(node.args[0], node.dtype), TYPES[node.dtype]
@@ -189,25 +185,22 @@ class _Emitter:
 
     def value(self, node: TensorNode, dtype: str) -> str:
         """The value of `node` at the present element, as a number of `dtype`."""
-        found, offset = base(node)
-        if found.weak:
-            return self._number(found, dtype)
-        if node in self.kernel.loads and found not in self.nodes:
+        source, offset = base(node)
+        if source.weak:
+            return self._number(source, dtype)
+        if node in self.kernel.loads and source not in self.nodes:
             return self._loaded(self.kernel.loads[node])
-        if found.op == "full":
-            return literal(found.attr, found.dtype)
-        if found.op == "index":
+        if source.op == "full":
+            return literal(source.attr, source.dtype)
+        if source.op == "index":
             return self._element_number(node, offset)
-        if found in self.row:
-            return self.row[found]
-        if found in self.element:
-            return self.element[found]
-        if found in self.nodes and self.phase[found] < self._present and found in self.kernel.stores:
-            operand = self.kernel.stores[found]
-            self.element[found] = self._read(operand, self.c if operand.pattern == "scratch" else self._index(operand))
-            return self.element[found]
-        self.element[found] = self._computed(found)
-        return self.element[found]
+        if source in self.row:
+            return self.row[source]
+        if source in self.element:
+            return self.element[source]
+        earlier = source in self.written and self.phase[source] < self._present
+        self.element[source] = self._loaded(self.written[source]) if earlier else self._computed(source)
+        return self.element[source]
 
     def _computed(self, node: TensorNode) -> str:
         if node.op == "take":
@@ -267,17 +260,14 @@ class _Emitter:
         return f"%sum{self.kernel.nodes.index(node)}"
 
     def _pointer(self, operand: Operand) -> str:
-        if operand.place not in self.places:
-            self.places.append(operand.place)
         return f"%p{self.places.index(operand.place)}"
 
     def _index(self, operand: Operand) -> str:
-        if operand.pattern in ("full", "taken"):
-            row = self._listed(self.r) if operand.pattern == "taken" else self.r
-            return self.code.new(f"add i64 {self.code.new(f'mul i64 {row}, %width')}, {self.c}")
-        if operand.pattern == "taken row":
-            return self._listed(self.c)
-        return {"row": self.c, "column": self.r, "one": "0", "scratch": self.c}[operand.pattern]
+        access = operand.access
+        r, c = (self._listed(i) if access.listed == axis else i for axis, i in enumerate((self.r, self.c)))
+        if access.rows and access.columns:
+            return self.code.new(f"add i64 {self.code.new(f'mul i64 {r}, %width')}, {c}")
+        return r if access.rows else c if access.columns else "0"
 
     def _listed(self, position: str) -> str:
         """The number of a row of the data set, from the list of the batch."""

@@ -15,6 +15,9 @@ from xmlp.graph.symbol import Symbol
 Shape = tuple[int, ...]
 Flag = bool
 FLOATS = ("float32", "float64")
+ITEM = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "uint8": 1, "bool": 1}  # bytes of an element
+VIEWS = ("reshape", "slice")
+REDUCTIONS = ("sum", "max")
 
 
 class PlanError(TypeError):
@@ -318,3 +321,27 @@ def matrix(shape: Shape) -> tuple[int, int]:
     if len(shape) > 2:
         raise PlanError(f"arrays of more than two axes are not planned, got {shape}")
     return ((1,) * (2 - len(shape)) + shape)[-2:]  # type: ignore[return-value]
+
+
+def base(node: TensorNode) -> tuple[TensorNode, int]:
+    """The node whose memory `node` is a view of, and the offset in elements."""
+    offset = 0
+    while node.op in VIEWS:
+        offset += node.attr[0] if node.op == "slice" else 0
+        node = node.args[0]
+    return node, offset
+
+
+def arguments(node: TensorNode) -> list[TensorNode]:
+    """The computed nodes that a node reads, through views."""
+    return [base(a)[0] for a in node.args]
+
+
+def untransposed(node: TensorNode) -> tuple[TensorNode, bool]:
+    """The factor of a product as it lies in memory, and whether that is transposed."""
+    return (node.args[0], True) if node.op == "transpose" else (node, False)
+
+
+def is_elementwise(node: TensorNode) -> bool:
+    """Whether a node is computed element by element, in a fused pass."""
+    return node.op in OPS or node.op in ("astype", "full", "take")

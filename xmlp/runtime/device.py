@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from xmlp.compiler.c import Elementwise, evaluate
+from xmlp.compiler.calls import Call, Copy, Place, Product
 from xmlp.compiler.cuda import Launch
-from xmlp.compiler.planner import ITEM, Copy, Place, Plan, Product
+from xmlp.compiler.planner import Plan
+from xmlp.compiler.tensor import ITEM
 from xmlp.types import Array, HostArray
 
 
@@ -34,7 +36,7 @@ class Driver(Protocol):
         """Part of an array's memory as a matrix; `offset` in bytes."""
 
 
-_Call = Callable[[Sequence[float], int], None]  # of the scalars of a step and the address of its list of rows
+Bound = Callable[[Sequence[float], int], None]  # of the scalars of a step and the address of its list of rows
 
 
 class Device(Protocol):
@@ -58,19 +60,20 @@ class DeviceProgram:
         self.arrays["work"] = self._driver.bytes(max(plan.work_bytes, 1))
         self.arrays["held"] = self._driver.bytes(max(plan.held_bytes, 1))
         self._calls = [self._bound(call) for call in plan.calls]
+        self._buffers = [{place.buffer for place in call.places} for call in plan.calls]
 
     def bind(self, name: str, array: Array) -> None:
         """Put another array of the same shape and dtype in the place of the input `name`."""
         self.arrays[name] = array
         for i, call in enumerate(self.plan.calls):
-            if any(place.buffer == name for place in _places(call)):
+            if name in self._buffers[i]:
                 self._calls[i] = self._bound(call)
 
     def release(self, name: str) -> None:
         """Let go of the input `name`: another is bound before the next step."""
         del self.arrays[name]
-        for i, call in enumerate(self.plan.calls):
-            if any(place.buffer == name for place in _places(call)):
+        for i, buffers in enumerate(self._buffers):
+            if name in buffers:
                 self._calls[i] = _unbound
 
     def resize(self, rows: int) -> None:
@@ -91,16 +94,15 @@ class DeviceProgram:
             for call in self._calls:
                 call(values, listed)
 
-    def _bound(self, call: Any) -> _Call:
+    def _bound(self, call: Call) -> Bound:
         """A call with the addresses of the present arrays in it."""
-        if isinstance(call, Launch):
-            return self._launch(call)
-        if isinstance(call, Copy):
-            target, source = self._address(call.target), self._address(call.source)
-            return lambda scalars, listed: self._driver.copy(target, source, call.size)
-        return self._product(call)
+        return _BOUND[type(call)](self, call)
 
-    def _launch(self, call: Launch) -> _Call:
+    def _copy(self, call: Copy) -> Bound:
+        target, source = self._address(call.target), self._address(call.source)
+        return lambda scalars, listed: self._driver.copy(target, source, call.size)
+
+    def _launch(self, call: Launch) -> Bound:
         kernel, sizes = self._driver.kernel(call), (call.rows, call.columns)
         places = [self._address(place) for place in call.places]
         if not call.numbers:
@@ -113,25 +115,24 @@ class DeviceProgram:
 
         return run
 
-    def _product(self, call: Product) -> _Call:
-        a = self._view(call.a, call.dtype, (call.k, call.m) if call.transpose_a else (call.m, call.k))
-        b = self._view(call.b, call.dtype, (call.n, call.k) if call.transpose_b else (call.k, call.n))
-        out = self._view(call.out, call.dtype, (call.m, call.n))
+    def _product(self, call: Product) -> Bound:
+        a, b, out = (self._view(*part, call.dtype) for part in zip(call.places, call.shapes, strict=True))
         product, flips = self._driver.product, (call.transpose_a, call.transpose_b)
         return lambda scalars, listed: product(a, b, out, *flips)
 
     def _address(self, place: Place) -> int:
         return self._backend.address(self.arrays[place.buffer]) + place.offset
 
-    def _view(self, place: Place, dtype: str, shape: tuple[int, int]) -> Array:
+    def _view(self, place: Place, shape: tuple[int, int], dtype: str) -> Array:
         return self._driver.view(self.arrays[place.buffer], place.offset, dtype, shape)
+
+
+_BOUND: dict[type[Call], Callable[[DeviceProgram, Any], Bound]] = {
+    Launch: DeviceProgram._launch,
+    Product: DeviceProgram._product,
+    Copy: DeviceProgram._copy,
+}
 
 
 def _unbound(scalars: Sequence[float], listed: int) -> None:
     raise RuntimeError("an input of this call was released and no other bound")
-
-
-def _places(call: Any) -> Sequence[Place]:
-    if isinstance(call, Launch):
-        return call.places
-    return (call.source, call.target) if isinstance(call, Copy) else (call.a, call.b, call.out)

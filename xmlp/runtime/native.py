@@ -13,10 +13,11 @@ import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 
+from xmlp.compiler.calls import Call, Copy, Kernel, Place, Product
 from xmlp.compiler.llvm import emit
 from xmlp.compiler.llvm_code import Code
 from xmlp.compiler.llvm_math import prelude
-from xmlp.compiler.planner import Copy, Kernel, Place, Plan, Product
+from xmlp.compiler.planner import Plan
 from xmlp.compiler.rows import factor
 from xmlp.host import memory
 from xmlp.host.once import Lock, once
@@ -99,8 +100,8 @@ def compiler() -> Compiler:
 def _product_code(kind: str, integer: str) -> tuple[str, str]:
     """A call of cblas_?gemm (row-major, alpha 1, beta 0) as a function of a table of arguments."""
     name, code = f"gemm_{kind}_{integer}", Code()
-    values = _table_values(code, ["ptr", "i32", "i32", *[integer] * 3, *["ptr", integer] * 3])
-    call, ta, tb, m, n, k, a, lda, b, ldb, out, ldc = values
+    values = _table_values(code, ["ptr", "i32", "i32", *[integer] * 3, *["ptr"] * 3, *[integer] * 3])
+    call, ta, tb, m, n, k, a, b, out, lda, ldb, ldc = values
     one, zero = "0x3FF0000000000000", "0x0000000000000000"
     code.do(
         f"call void {call}(i32 101, i32 {ta}, i32 {tb}, {integer} {m}, {integer} {n}, {integer} {k}, {kind} {one}, "
@@ -119,10 +120,10 @@ def _table_values(code: Code, fields: Sequence[str]) -> list[str]:
 
 
 def _copy_code() -> tuple[str, str]:
-    """A copy of bytes as a function of a table: target, source, size."""
+    """A copy of bytes as a function of a table: source, target, size."""
     code = Code()
     values = _table_values(code, ["ptr", "ptr", "i64"])
-    code.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {values[0]}, ptr {values[1]}, i64 {values[2]}, i1 false)")
+    code.do(f"call void @llvm.memcpy.p0.p0.i64(ptr {values[1]}, ptr {values[0]}, i64 {values[2]}, i1 false)")
     declared = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)\n"
     return "copy", f"{declared}define void @copy(ptr %table, ptr %scalars, ptr %list) {{\n{code.text}\n  ret void\n}}\n"
 
@@ -168,6 +169,47 @@ def _threads(library: ctypes.CDLL) -> team.Threads | None:
         if hasattr(library, pattern.format("set")) and hasattr(library, pattern.format("get")):
             return team.Threads(getattr(library, pattern.format("get")), getattr(library, pattern.format("set")))
     return None
+
+
+# --- calls ------------------------------------------------------------------------------------------------------------
+
+
+class _Function(NamedTuple):
+    """A call in machine code: the table of arguments of a share holds a head, the places of the call, and a tail."""
+
+    name: str
+    text: str
+    shares: Sequence[team.Share]
+    head: Callable[[team.Share], list[int]]
+    tail: Sequence[int]
+
+
+def _kernel(planned: Kernel, call: Kernel, lanes: int, scalars: Sequence[str]) -> _Function:
+    code = emit(planned)
+    shares = team.kernel_shares(call, lanes, code.numbered)
+    numbers = [scalars.index(name) for name in code.scalars]
+    return _Function(code.name, code.text, shares, lambda share: [share.rows, share.columns, call.columns], numbers)
+
+
+def _product(planned: Product, call: Product, lanes: int, scalars: Sequence[str]) -> "_Function | Product":
+    library = blas()
+    if library is None:
+        return call
+    function, flags = library.products[call.dtype], [112 if t else 111 for t in (call.transpose_a, call.transpose_b)]
+    return _Function(
+        *_product_code("float" if call.dtype == "float32" else "double", library.integer),
+        team.product_shares(call, lanes),
+        lambda share: [function, *flags, share.rows, share.columns, call.k],
+        [columns for _, columns in call.shapes],
+    )
+
+
+def _copy(planned: Copy, call: Copy, lanes: int, scalars: Sequence[str]) -> _Function:
+    return _Function(*_copy_code(), [team.Share(1, call.size, (0, 0))], lambda share: [], [call.size])
+
+
+# what does a call, given as it is planned and for the present rows; a product that NumPy does is left as it is
+_FUNCTIONS: dict[type[Call], Callable[..., _Function | Product]] = {Kernel: _kernel, Product: _product, Copy: _copy}
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -228,38 +270,41 @@ class Program:
             self._reserve(self.plan.together)  # at once: memory that is not touched costs nothing
         elif self._lanes:
             for name, distance in self._moved.items():
-                self._constants[self._uses(name)] += distance
+                self._constants[self._uses[name]] += distance
             self._moved.clear()
             np.multiply(self._slopes, rows, out=self._words)
             self._words += self._constants
 
     def _prepare(self, lanes: int) -> None:
         """Write the calls down for a number of threads."""
-        functions = {"replay": _replay_code(), "work": ""}  # two functions, one text
         self._bases = {name: address(array) for name, array in self.arrays.items()}
-        made = [self._call(*calls, lanes, functions) for calls in zip(self.plan.calls, self._calls, strict=True)]
-        addresses = self._compiler.addresses(functions)
+        calls = zip(self.plan.calls, self._calls, strict=True)
+        functions = [_FUNCTIONS[type(call)](planned, call, lanes, self.plan.scalars) for planned, call in calls]
+        texts = {function.name: function.text for function in functions if isinstance(function, _Function)}
+        addresses = self._compiler.addresses({"replay": _replay_code(), "work": "", **texts})  # two functions, one text
         self._replay, self._work, self._lanes = _RUN(addresses["replay"]), addresses["work"], lanes
-        self._write([word for _, parts in made for table, _ in parts for word in table])
-        self._tables: list[list[int]] = []  # where in the words those of each call begin
-        entries: list[list[int] | None] = []
-        start, first = 0, address(self._words)
-        for name, parts in made:
-            starts: list[int] = []
-            entry: list[int] = []
-            for table, shift in parts:
-                entry += [addresses[name], first + 8 * start, shift, 0 if starts else len(parts) - 1]
-                starts.append(start)
-                start += len(table)
-            self._tables.append(starts)
-            entries.append(entry or None)
+        self._write(functions)
         self._team = team.team(lanes, self._work, self._compiler) if any(len(t) > 1 for t in self._tables) else None
-        self._segments = list(self._grouped(entries))
-        self._found: dict[str, list[int]] = {}
+        self._segments = list(self._grouped(functions, addresses))
         self._starts: dict[str, int] = {}
 
-    def _write(self, words: Sequence[int]) -> None:
+    def _write(self, functions: "Sequence[_Function | Product]") -> None:
         """The tables of all calls, one after another; where the program is resizable, as a function of the rows."""
+        words: list[int] = []
+        self._tables: list[list[int]] = []  # where in the words those of each call begin
+        self._uses: dict[str, list[int]] = {name: [] for name in self.arrays}  # where they hold addresses within it
+        for call, function in zip(self.plan.calls, functions, strict=True):
+            starts: list[int] = []
+            self._tables.append(starts)
+            if isinstance(function, Product):
+                continue
+            for share in function.shares:
+                starts.append(len(words))
+                words += function.head(share)
+                for place, shift in zip(call.places, share.shifts, strict=True):
+                    self._uses[place.buffer].append(len(words))
+                    words.append(self._bases[place.buffer] + self._offset(place) + shift)
+                words += function.tail
         self._words = np.asarray(words, dtype=np.int64)
         self._moved: dict[str, int] = {}  # how far inputs have moved since the constants were written down
         if self._resizable and self.rows is not None and self.plan.rows is not None:
@@ -271,7 +316,7 @@ class Program:
         """Put another array of the same dtype, and columns, in the place of the input `name`."""
         if self._lanes:  # else nothing is written down yet
             old, new = self._starts.get(name) or address(self.arrays[name]), address(array)
-            for i in self._uses(name):
+            for i in self._uses[name]:
                 self._words[i] += new - old
             if self._resizable:
                 self._moved[name] = self._moved.get(name, 0) + new - old
@@ -284,99 +329,38 @@ class Program:
             self._starts.setdefault(name, address(self.arrays[name]))
         del self.arrays[name]
 
-    def _uses(self, name: str) -> list[int]:
-        """Where the tables hold addresses within the input `name`."""
-        if name not in self._found:
-            self._found[name] = [
-                start + i
-                for starts, call in zip(self._tables, self.plan.calls, strict=True)
-                for i, place in self._places(call)
-                for start in starts
-                if place.buffer == name
-            ]
-        return self._found[name]
-
-    @staticmethod
-    def _places(call: Kernel | Product | Copy) -> list[tuple[int, Place]]:
-        """The positions in a call's table that hold addresses."""
-        if isinstance(call, Kernel):
-            return list(enumerate(emit(call).places, 3))
-        if isinstance(call, Copy):
-            return [(0, call.target), (1, call.source)]
-        return [(6, call.a), (8, call.b), (10, call.out)]
-
-    def _call(
-        self, planned: Kernel | Product | Copy, call: Kernel | Product | Copy, lanes: int, functions: dict[str, str]
-    ) -> tuple[str, list[tuple[list[int], int]]]:
-        """The name of the function that does a call, and for each share its table of arguments and shift of the list.
-
-        There are none where NumPy does the call. The call is given as it is planned, and for the present rows.
-        """
-        if isinstance(call, Copy):
-            name, functions["copy"] = _copy_code()
-            return name, [([self._address(call.target), self._address(call.source), call.size], 0)]
-        if isinstance(call, Kernel):
-            assert isinstance(planned, Kernel)
-            code = emit(planned)
-            functions[code.name] = code.text
-            numbers = [self.plan.scalars.index(s) for s in code.scalars]
-            parts = []
-            for share in team.shares(call, lanes, code):
-                places = [self._address(place) + s for place, s in zip(code.places, share.shifts, strict=True)]
-                parts.append(([share.rows, share.columns, call.columns, *places, *numbers], share.list_shift))
-            return code.name, parts
-        library = blas()
-        if library is None:
-            return "", []
-        name, text = _product_code("float" if call.dtype == "float32" else "double", library.integer)
-        functions[name] = text
-        function, flags = (
-            library.products[call.dtype],
-            [112 if t else 111 for t in (call.transpose_a, call.transpose_b)],
-        )
-        lda, ldb = (call.m if call.transpose_a else call.k), (call.k if call.transpose_b else call.n)
-        parts = []
-        for m, n, (a, b, out), _ in team.shares(call, lanes):
-            places = [self._address(call.a) + a, lda, self._address(call.b) + b, ldb, self._address(call.out) + out]
-            parts.append(([function, *flags, m, n, call.k, *places, call.n], 0))
-        return name, parts
-
-    def _grouped(self, entries: Sequence[list[int] | None]) -> Iterator[tuple[HostArray, int] | Callable[[], None]]:
+    def _grouped(
+        self, functions: "Sequence[_Function | Product]", addresses: Mapping[str, int]
+    ) -> Iterator[tuple[HostArray, int] | Callable[[], None]]:
         """Runs of calls in machine code and their number, with the products between them that NumPy does."""
         run: list[int] = []
-        count = 0
-        for entry, call in zip(entries, self._calls, strict=True):
-            if entry is not None:
-                run += entry
+        count, first = 0, address(self._words)
+        for function, starts in zip(functions, self._tables, strict=True):
+            if isinstance(function, _Function):
+                for i, (start, share) in enumerate(zip(starts, function.shares, strict=True)):
+                    further = 0 if i else len(starts) - 1
+                    run += [addresses[function.name], first + 8 * start, share.list_shift, further]
                 count += 1
                 continue
             if run:
                 yield np.asarray(run, dtype=np.int64), count
-            assert isinstance(call, Product)
-            yield partial(self._product, call)
+            yield partial(self._multiply, function)
             run, count = [], 0
         if run:
             yield np.asarray(run, dtype=np.int64), count
-
-    def _address(self, place: Place) -> int:
-        return self._bases[place.buffer] + self._offset(place)
 
     def _offset(self, place: Place) -> int:
         if place.buffer != "work" or self._blocks is None:
             return place.offset
         return self.plan.layout.moved(place.offset, self._blocks)
 
-    def _product(self, call: Product) -> None:
+    def _multiply(self, call: Product) -> None:
         """A product through NumPy, of the arrays that are bound now."""
         if self._resizable and self.rows is not None:
             call = call.sized(self.rows)
-        a = self._view(call.a, call.dtype, (call.k, call.m) if call.transpose_a else (call.m, call.k))
-        b = self._view(call.b, call.dtype, (call.n, call.k) if call.transpose_b else (call.k, call.n))
-        out = self._view(call.out, call.dtype, (call.m, call.n))
+        parts = zip(call.places, call.shapes, strict=True)
+        a, b, out = (memory.view(self.arrays[p.buffer], self._offset(p), call.dtype, shape) for p, shape in parts)
         np.matmul(a.T if call.transpose_a else a, b.T if call.transpose_b else b, out=out)
-
-    def _view(self, place: Place, dtype: str, shape: tuple[int, int]) -> HostArray:
-        return memory.view(self.arrays[place.buffer], self._offset(place), dtype, shape)
 
     def once(self) -> None:
         """One step of a plan that has neither scalars nor a list of rows, in this thread and those of the BLAS."""

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 import array_api_compat.numpy as xp
 import numpy as np
 
-from xmlp.compiler.planner import REDUCTIONS, Copy, Kernel, Operand, Place, Plan, Product, base
-from xmlp.compiler.tensor import TensorNode, matrix
+from xmlp.compiler.calls import Call, Copy, Kernel, Operand, Place, Product
+from xmlp.compiler.planner import Plan
+from xmlp.compiler.tensor import REDUCTIONS, TensorNode, base, matrix
 from xmlp.host import memory
 from xmlp.types import HostArray
 
-Call = Callable[[], object]
+Operation = Callable[[], object]
 BLOCK = 32768  # elements
 _AXIS = {"row": 1, "column": 0, "all": None}
 
@@ -31,12 +32,11 @@ class Program:
         self.arrays["work"] = memory.aligned(plan.work_bytes)
         self.arrays["held"] = memory.aligned(plan.held_bytes)
         self.room = _Room()
-        kernels = [call for call in plan.calls if isinstance(call, Kernel)]
-        taken = [node.args[1].size for kernel in kernels for node in kernel.nodes if node.op == "take"]
-        self.listed = np.zeros(max(taken, default=0), dtype=np.intp)  # the rows of the present step
+        self._listed = np.zeros(0, dtype=np.intp)  # the rows of the present step
         self._numbers: dict[tuple[TensorNode, str], HostArray] = {}
         self._elements = np.zeros(0, dtype=np.int32)
-        self._made = [self._bound(call) for call in plan.calls]
+        self._operations = [self._bound(call) for call in plan.calls]
+        self._buffers = [{place.buffer for place in call.places} for call in plan.calls]
         self._stale: set[str] = set()  # inputs that were bound since
 
     def bind(self, name: str, array: HostArray) -> None:
@@ -48,9 +48,9 @@ class Program:
         """Let go of the input `name`: another is bound before the next step."""
         del self.arrays[name]
         self._stale.add(name)
-        for i, call in enumerate(self.plan.calls):
-            if any(place.buffer == name for place in _places(call)):
-                self._made[i] = []
+        for i, buffers in enumerate(self._buffers):
+            if name in buffers:
+                self._operations[i] = []
 
     def resize(self, rows: int) -> None:
         """A program of array operations serves the rows that it was made for."""
@@ -62,38 +62,47 @@ class Program:
     def run(self, scalars: HostArray, rows: HostArray | None, batch: int) -> None:
         """One step for each row of `scalars` (steps, scalars); `rows` (steps * batch,) int32 lists the rows to take."""
         self._bind_again()
-        calls = [call for made in self._made for call in made]
+        calls = [call for operations in self._operations for call in operations]
         with np.errstate(all="ignore"):
             columns = [(cell, self._column(node, scalars)) for (node, _), cell in self._numbers.items()]
             for step in range(len(scalars)):
                 for cell, values in columns:
                     cell[...] = values if np.ndim(values) == 0 else values[step]
                 if rows is not None and batch:
-                    self.listed[...] = rows[step * batch : (step + 1) * batch]
+                    self._listed[...] = rows[step * batch : (step + 1) * batch]
                 for call in calls:
                     call()
 
     def _bind_again(self) -> None:
         for i, call in enumerate(self.plan.calls if self._stale else ()):
-            if any(place.buffer in self._stale for place in _places(call)):
-                self._made[i] = self._bound(call)
+            if not self._buffers[i].isdisjoint(self._stale):
+                self._operations[i] = self._bound(call)
         self._stale.clear()
 
-    def _bound(self, call: Kernel | Product | Copy) -> list[Call]:
+    def _bound(self, call: Call) -> list[Operation]:
         """The array operations of a call, with the present arrays in them."""
-        if isinstance(call, Kernel):
-            return list(_Pass(call, self).calls())
-        if isinstance(call, Copy):
-            target, source = (self.view(place, "uint8", (1, call.size)) for place in (call.target, call.source))
-            return [partial(np.copyto, target, source)]
-        a = self.view(call.a, call.dtype, (call.k, call.m) if call.transpose_a else (call.m, call.k))
-        b = self.view(call.b, call.dtype, (call.n, call.k) if call.transpose_b else (call.k, call.n))
-        out = self.view(call.out, call.dtype, (call.m, call.n))
+        return _BOUND[type(call)](self, call)
+
+    def _kernel(self, call: Kernel) -> list[Operation]:
+        return list(_Pass(call, self).calls())
+
+    def _product(self, call: Product) -> list[Operation]:
+        a, b, out = (self.view(p, call.dtype, shape) for p, shape in zip(call.places, call.shapes, strict=True))
         return [partial(np.matmul, a.T if call.transpose_a else a, b.T if call.transpose_b else b, out)]
+
+    def _copy(self, call: Copy) -> list[Operation]:
+        target, source = (self.view(place, "uint8", (1, call.size)) for place in (call.target, call.source))
+        return [partial(np.copyto, target, source)]
 
     def view(self, place: Place, dtype: str, shape: tuple[int, int]) -> HostArray:
         """The part of a buffer that a place means, as a matrix."""
         return memory.view(self.arrays[place.buffer], place.offset, dtype, shape)
+
+    def listed(self, count: int) -> HostArray:
+        """The numbers of the rows that a step takes."""
+        if self._listed.size < count:
+            self._listed = np.zeros(count, dtype=np.intp)
+        return self._listed
 
     # --- numbers that the host knows before the step ----------------------------------------------------------------
 
@@ -120,10 +129,11 @@ class Program:
         return getattr(xp, node.op)(*(self._column(a, scalars) for a in node.args))
 
 
-def _places(call: Kernel | Product | Copy) -> list[Place]:
-    if isinstance(call, Kernel):
-        return [operand.place for operand in call.operands]
-    return [call.source, call.target] if isinstance(call, Copy) else [call.a, call.b, call.out]
+_BOUND: dict[type[Call], Callable[[Program, Any], list[Operation]]] = {
+    Kernel: Program._kernel,
+    Product: Program._product,
+    Copy: Program._copy,
+}
 
 
 class _Room:
@@ -148,14 +158,12 @@ class _Pass:
     def __init__(self, kernel: Kernel, program: Program):
         self.kernel, self.program = kernel, program
         self.inside = set(kernel.nodes)
-        self.memory = {
-            o: program.view(o.place, o.node.dtype, self._shape(o)) for o in kernel.operands if o.pattern != "scratch"
-        }
+        self.memory = {o: program.view(o.place, o.node.dtype, self._shape(o)) for o in kernel.operands}
         self.order: dict[TensorNode, None] = {}  # the nodes to compute, in this order
         self.uses: Counter[TensorNode] = Counter()
         for node in kernel.nodes:
             self._visit(node)
-        self.stores = {n: self.memory[o] for n, o in kernel.stores.items() if o in self.memory}
+        self.stores = {n: self.memory[o] for n, o in kernel.stores.items()}
         self.late = self._late()
 
     def _visit(self, node: TensorNode) -> None:
@@ -181,11 +189,9 @@ class _Pass:
         return None if operand is None or base(a)[0] in self.inside else self.memory[operand]
 
     def _shape(self, operand: Operand) -> tuple[int, int]:
-        if operand.pattern in ("taken", "taken row"):  # of a table of any length
+        if operand.access.listed is not None:  # of a table of any length
             return matrix(self.program.arrays[operand.place.buffer].shape)
-        rows, columns = self.kernel.rows, self.kernel.columns
-        known = {"full": (rows, columns), "row": (1, columns), "column": (rows, 1), "one": (1, 1)}
-        return known[operand.pattern]
+        return operand.access.shape(self.kernel.rows, self.kernel.columns)
 
     def _late(self) -> set[TensorNode]:
         """What must not be stored at once: it lies where a later operation reads the old values."""
@@ -197,11 +203,9 @@ class _Pass:
             later += [array for a in node.args if (array := self.loaded(a)) is not None]
         return late
 
-    def calls(self) -> Iterator[Call]:
+    def calls(self) -> Iterator[Operation]:
         rows, columns = self.kernel.rows, self.kernel.columns
-        whole = {n.attr for n in self.kernel.nodes if n.op in REDUCTIONS} & {"row"} or any(
-            o.pattern == "taken" for o in self.kernel.loads.values()
-        )
+        whole = self.kernel.reductions("row") or any(o.access.listed == 0 for o in self.kernel.loads.values())
         height = max(1, BLOCK // max(columns, 1))
         width = BLOCK if rows == 1 and not whole else max(columns, 1)
         for r in range(0, max(rows, 1), height):
@@ -220,7 +224,7 @@ class _Block:
     def __init__(self, whole: _Pass, rows: slice, columns: slice):
         self.whole, self.rows, self.columns = whole, rows, columns
         self.room = whole.program.room
-        self.calls: list[Call] = []
+        self.calls: list[Operation] = []
         self.first = rows.start == columns.start == 0
         self.values: dict[TensorNode, HostArray] = {}
         self.temporary: dict[TensorNode, _Temporary] = {}
@@ -307,8 +311,8 @@ class _Block:
 
     def _take(self, node: TensorNode) -> None:
         operand = self.whole.kernel.loads[node]
-        source, listed = self.whole.memory[operand], self.whole.program.listed
-        if operand.pattern == "taken":
+        source, listed = self.whole.memory[operand], self.whole.program.listed(node.args[1].size)
+        if operand.access.listed == 0:
             listed = listed[self.rows]
             out = self._out(node, (listed.size, source.shape[1]))
         else:

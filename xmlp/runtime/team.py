@@ -8,14 +8,14 @@ not, so the results are the same bits every time.
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from xmlp.compiler.llvm import Emitted, emit
-from xmlp.compiler.planner import ITEM, REDUCTIONS, Kernel, Product
+from xmlp.compiler.calls import Call, Kernel, Place, Product
+from xmlp.compiler.tensor import ITEM
 from xmlp.host.once import Lock
 from xmlp.types import HostArray
 
@@ -33,73 +33,61 @@ class Share(NamedTuple):
     list_shift: int = 0  # rows
 
 
-def worth_sharing(call: Any) -> bool:
+_WORTH: dict[type[Call], Callable[[Call], bool]] = {
+    Product: lambda call: call.flops >= _FLOPS,
+    Kernel: lambda call: call.bytes >= _BYTES,
+}
+
+
+def worth_sharing(call: Call) -> bool:
     """Whether a call is large enough to be cut."""
-    if isinstance(call, Product):
-        return call.flops >= _FLOPS
-    return isinstance(call, Kernel) and call.bytes >= _BYTES
+    worth = _WORTH.get(type(call))
+    return worth is not None and worth(call)
 
 
-def shares(call: Any, lanes: int, code: Emitted | None = None) -> list[Share]:
-    """The parts of a call, as equal as may be; one if the call is too small or cannot be cut.
-
-    The code of a kernel is that of `emit`, unless it is given: it does not depend on the kernel's rows and columns.
-    """
-    if isinstance(call, Product):
-        cut = lanes > 1 and worth_sharing(call)
-        return _of_product(call, lanes) if cut else [Share(call.m, call.n, (0, 0, 0))]
-    if not isinstance(call, Kernel):
-        return []
-    code = code or emit(call)
-    if lanes > 1 and worth_sharing(call):
-        return _of_kernel(call, lanes, code)
-    return [Share(call.rows, call.columns, (0,) * len(code.places))]
-
-
-def _cuts(size: int, lanes: int, step: int) -> list[tuple[int, int]]:
-    """(begin, length) of as many pieces of a range, which begin at multiples of `step`."""
-    piece = -(-size // lanes)
-    piece = -(-piece // step) * step
-    return [(begin, min(piece, size - begin)) for begin in range(0, size, piece)]
-
-
-def _of_product(call: Product, lanes: int) -> list[Share]:
+def product_shares(call: Product, lanes: int) -> list[Share]:
     """Rows of the result, or columns where it has more: what both threads read is the smaller operand."""
-    item = ITEM[call.dtype]
-    if call.m >= call.n:
-        of_a = item * (1 if call.transpose_a else call.k)
-        return [Share(rows, call.n, (b * of_a, 0, b * item * call.n)) for b, rows in _cuts(call.m, lanes, 16)]
-    of_b = item * (call.k if call.transpose_b else 1)
-    return [Share(call.m, columns, (0, b * of_b, b * item)) for b, columns in _cuts(call.n, lanes, 16)]
+    if lanes == 1 or not worth_sharing(call):
+        return [Share(call.m, call.n, (0, 0, 0))]
+    axis = int(call.m < call.n)
+    strides = (1 if call.transpose_a else call.k, 0), (0, call.k if call.transpose_b else 1), (call.n, 1)
+    return _cut((call.m, call.n), axis, [ITEM[call.dtype] * stride[axis] for stride in strides], lanes, 16)
 
 
-def _of_kernel(kernel: Kernel, lanes: int, code: Emitted) -> list[Share]:
-    """Rows, or columns where there are more, as of the product before; whole where the parts would meet in a sum."""
-    whole = [Share(kernel.rows, kernel.columns, (0,) * len(code.places))]
-    sums = {node.attr for node in kernel.nodes if node.op in REDUCTIONS}
-    patterns = {operand.pattern for operand in kernel.operands}
-    by_row = "row" in sums or ("column" not in sums and (kernel.rows >= kernel.columns or "taken" in patterns))
-    if "all" in sums or sums == {"row", "column"} or code.numbered or {"taken", "taken row"} <= patterns:
+def kernel_shares(kernel: Kernel, lanes: int, numbered: bool) -> list[Share]:
+    """Rows, or columns where there are more, as of the product before; whole where the parts would meet, as in a sum.
+
+    A kernel is `numbered` that numbers its elements, and so must see all of them.
+    """
+    size, places = (kernel.rows, kernel.columns), kernel.places
+    whole = [Share(*size, (0,) * len(places))]
+    if lanes == 1 or numbered or not worth_sharing(kernel):
         return whole
-    strides = {
-        "full": kernel.columns if by_row else 1, "row": int(not by_row), "column": int(by_row), "one": 0,
-        "taken": 0 if by_row else 1, "taken row": None if by_row else 0, "scratch": None if by_row else 1,
-    }  # fmt: skip
-    steps: dict[Any, set[int | None]] = {place: set() for place in code.places}
-    for operand in kernel.operands:
-        stride = strides[operand.pattern]
-        steps[operand.place].add(None if stride is None else stride * ITEM[operand.node.dtype])
-    if any(len(step) != 1 or None in step for step in steps.values()):
+    written = [*kernel.stores.values(), *kernel.scratch.values()]
+    operands = [*kernel.loads.values(), *written]
+    listed = {o.access.listed for o in operands} - {None}
+    tall = kernel.rows >= kernel.columns or 0 in listed
+    axis = 0 if kernel.reductions("row") or (tall and not kernel.reductions("column")) else 1
+    steps: dict[Place, set[int]] = {place: set() for place in places}  # bytes to the next row or column
+    for node, place, access in operands:
+        steps[place].add(0 if access.listed == axis else ITEM[node.dtype] * access.strides(kernel.columns)[axis])
+    if len(listed) > 1 or not all(o.access[axis] for o in written) or any(len(step) > 1 for step in steps.values()):
         return whole
-    bytes_each = [step.pop() or 0 for step in steps.values()]
-    listed = by_row or "taken row" in patterns
-    return [
-        Share(
-            n if by_row else kernel.rows, kernel.columns if by_row else n,
-            tuple(begin * b for b in bytes_each), begin if listed else 0,
-        )
-        for begin, n in _cuts(kernel.rows if by_row else kernel.columns, lanes, 1 if by_row else 64)
-    ]  # fmt: skip
+    return _cut(size, axis, [step.pop() for step in steps.values()], lanes, 64 if axis else 1, axis in listed)
+
+
+def _cut(
+    size: tuple[int, int], axis: int, steps: Sequence[int], lanes: int, unit: int, listed: bool = False
+) -> list[Share]:
+    """As many shares of rows or columns, as equal as may be, which begin at multiples of `unit`."""
+    piece = -(-size[axis] // lanes)
+    piece = -(-piece // unit) * unit
+    shares = []
+    for begin in range(0, size[axis], piece):
+        count = min(piece, size[axis] - begin)
+        rows, columns = (size[0], count) if axis else (count, size[1])
+        shares.append(Share(rows, columns, tuple(begin * step for step in steps), begin if listed else 0))
+    return shares
 
 
 # A call is an entry of four words: function, table, shift of the list, number of further entries that may run at the
