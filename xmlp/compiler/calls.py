@@ -7,6 +7,7 @@ have: places, costs, a title and a text.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 from xmlp.compiler.rows import Extent, at
@@ -72,7 +73,7 @@ class Call(ABC):
         places: dict[str, Any] = {name: place(p) for name, p in vars(self).items() if isinstance(p, Place)}
         return replace(self, **places)
 
-    @property
+    @cached_property
     def places(self) -> Sequence[Place]:
         """Where what it reads and writes lies."""
         return [p for p in vars(self).values() if isinstance(p, Place)]
@@ -125,7 +126,7 @@ class Kernel(Call):
         """What is read and what is written, without scratch."""
         return [*self.loads.values(), *self.stores.values()]
 
-    @property
+    @cached_property
     def places(self) -> list[Place]:
         return list(dict.fromkeys(o.place for o in (*self.operands, *self.scratch.values())))
 
