@@ -7,7 +7,8 @@ import numpy as np
 
 import xmlp
 from xmlp import activations, layers, losses, optimizers
-from xmlp.compiler.cuda import Launch, lower
+from xmlp.compiler.cuda import lower
+from xmlp.compiler.cuda_code import Launch
 from xmlp.graph import Formula
 from xmlp.graph.node import FLOAT, walk
 from xmlp.network import functions

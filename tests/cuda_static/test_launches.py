@@ -6,7 +6,8 @@ from cuda_static.every import Batch, Sums, trace
 
 import xmlp
 from xmlp.compiler.calls import Product
-from xmlp.compiler.cuda import ONE_BLOCK, Launch, lower
+from xmlp.compiler.cuda import ONE_BLOCK, lower
+from xmlp.compiler.cuda_code import Launch
 
 
 def plan_of(network, batch, **kw):

@@ -19,7 +19,8 @@ from cuda_static.host import HostBackend, HostDriver, compiler
 import xmlp
 from xmlp.compiler.c import elementwise_code
 from xmlp.compiler.calls import Product
-from xmlp.compiler.cuda import PRELUDE, lower
+from xmlp.compiler.cuda import lower
+from xmlp.compiler.cuda_code import PRELUDE
 from xmlp.training.planned import PlannedRunner, Sums
 
 PACKAGE = Path(xmlp.__file__).parent

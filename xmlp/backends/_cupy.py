@@ -10,7 +10,7 @@ import numpy as np
 from xmlp.backends import cuda_setup
 from xmlp.backends.cuda import CudaBackend
 from xmlp.compiler.c import Elementwise
-from xmlp.compiler.cuda import PRELUDE, Launch
+from xmlp.compiler.cuda_code import PRELUDE, Launch
 from xmlp.errors import BackendError, DeviceMemoryError
 from xmlp.runtime.programs import Recent
 from xmlp.runtime.streaming import ahead

@@ -9,7 +9,7 @@ from collections import defaultdict
 
 from xmlp.compiler.calls import Copy, Place
 from xmlp.compiler.grouping import Groups
-from xmlp.compiler.rows import Block, factor
+from xmlp.compiler.rows import Block, factor, lines
 from xmlp.compiler.tensor import ITEM, PlanError, TensorNode, base, untransposed
 
 
@@ -161,8 +161,3 @@ class Buffers:
                 if source.op != "input":
                     groups.stored[source] = None
             offset += piece.size * ITEM[piece.dtype]
-
-
-def lines(nbytes: int) -> int:
-    """Bytes in whole lines of 64."""
-    return -(-nbytes // 64) * 64

@@ -11,8 +11,8 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
+from xmlp.compiler.scalars import evaluate
 from xmlp.graph.graph import Graph
 from xmlp.graph.node import BOOL, FLOAT, INT, OPS, Node, walk
 
@@ -114,45 +114,18 @@ class Elementwise:
         return [evaluate(node, scalars) for node in self.weak]
 
 
-class _Weak(Protocol):
-    """A node of either graph that is made of numbers alone."""
-
-    op: str
-    dtype: str
-
-    @property
-    def args(self) -> "tuple[Any, ...]": ...
-
-    @property
-    def value(self) -> Any: ...
-
-
-def evaluate(node: _Weak, scalars: Mapping[str, float]) -> float:
-    """What the host makes of parameters, in double precision."""
-    if node.op == "const":
-        return node.value  # type: ignore[no-any-return]
-    if node.op == "scalar":
-        value = scalars[node.value]
-        return int(value) if node.dtype == INT else value
-    return OPS[node.op].python(*(evaluate(a, scalars) for a in node.args))  # type: ignore[no-any-return]
-
-
 def elementwise_code(graph: Graph, dtype: str) -> Elementwise:
     """A graph as an elementwise kernel whose floats are of `dtype`."""
     concrete = {FLOAT: dtype, INT: "int32", BOOL: "bool"}
     inputs = sorted((n for n in walk(*graph.outputs) if n.op == "array"), key=lambda n: graph.arrays.index(n.value))
     names: dict[Node, str] = {n: f"x{i}" for i, n in enumerate(inputs)}
-    weak: list[tuple[Node, str]] = []
+    weak: dict[tuple[Node, str], str] = {}
     lines: list[str] = []
 
     def value(node: Node, kind: str) -> str:
         if node.op == "const":
             return literal(node.value, kind)
-        if node.weak:
-            if (node, kind) not in weak:
-                weak.append((node, kind))
-            return f"s{weak.index((node, kind))}"
-        return names[node]
+        return weak.setdefault((node, kind), f"s{len(weak)}") if node.weak else names[node]
 
     for node in walk(*graph.outputs):
         if node.weak or node.op == "array":
@@ -170,12 +143,6 @@ def elementwise_code(graph: Graph, dtype: str) -> Elementwise:
     outputs = [concrete[o.dtype] for o in graph.outputs]
     lines += [f"y{i} = {value(o, kind)};" for i, (o, kind) in enumerate(zip(graph.outputs, outputs, strict=True))]
     body, kinds = "\n".join(lines), [[concrete[n.dtype] for n in inputs], outputs, [kind for _, kind in weak]]
-    return Elementwise(
-        f"xmlp_{hashlib.sha256(f'{kinds}{body}'.encode()).hexdigest()[:20]}",
-        tuple(kinds[0]),
-        tuple(kinds[1]),
-        tuple(kinds[2]),
-        tuple(n.value for n in inputs),
-        body,
-        tuple(node for node, _ in weak),
-    )
+    name = f"xmlp_{hashlib.sha256(f'{kinds}{body}'.encode()).hexdigest()[:20]}"
+    arrays, nodes = (n.value for n in inputs), (node for node, _ in weak)
+    return Elementwise(name, tuple(kinds[0]), tuple(outputs), tuple(kinds[2]), tuple(arrays), body, tuple(nodes))

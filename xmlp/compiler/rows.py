@@ -2,7 +2,7 @@
 
 While a step is traced, the number of rows is a `Size` to whoever reads a shape: it can be calculated with and compared,
 and notes what was done. In the shapes of nodes it is an `Extent`, an int that knows how many times the number of rows
-it is; so the planner sees the numbers of one example. What is found holds for every number of rows that gives the same
+it is; so the planner sees the numbers of one example. The trace holds for every number of rows that gives the same
 answers to all comparisons, and with which no two axes get the same length by chance: `Validity`.
 """
 
@@ -26,9 +26,9 @@ class Extent(int):
     factor: int
 
     def __new__(cls, value: int, factor: int) -> "Extent":
-        made = super().__new__(cls, value)
-        made.factor = factor
-        return made
+        extent = super().__new__(cls, value)
+        extent.factor = factor
+        return extent
 
     def __mul__(self, other: int) -> "Extent":
         if isinstance(other, Extent):
@@ -227,6 +227,11 @@ def _times(function: Callable[..., Any], operands: Sequence[Any]) -> int | None:
     return own // b if b and not own % b else None
 
 
+def lines(nbytes: int) -> int:
+    """Bytes in whole lines of 64."""
+    return -(-nbytes // 64) * 64
+
+
 class Block(NamedTuple):
     """A part of the work buffer: the bytes that it has at least, and those for each row."""
 
@@ -235,7 +240,7 @@ class Block(NamedTuple):
 
     def size(self, rows: int) -> int:
         """Its bytes for a number of rows, in whole lines of 64."""
-        return -(-max(self.fixed, self.per_row * rows) // 64) * 64
+        return lines(max(self.fixed, self.per_row * rows))
 
 
 class Layout:
@@ -247,10 +252,10 @@ class Layout:
 
     def starts(self, rows: int) -> list[int]:
         """Where the blocks begin, and where the last ends."""
-        found = [0]
+        starts = [0]
         for block in self._blocks:
-            found.append(found[-1] + block.size(rows))
-        return found
+            starts.append(starts[-1] + block.size(rows))
+        return starts
 
     def moved(self, offset: int, starts: Sequence[int]) -> int:
         """The place that an offset of the plan has where the blocks begin at `starts`."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from xmlp.compiler.planner import Plan, plan
 from xmlp.compiler.rows import Extent, Validity
+from xmlp.compiler.scalars import evaluate
 from xmlp.compiler.tensor import Tensor, TensorNode, Tracer, TracingBackend
 from xmlp.graph.node import OPS, walk
 from xmlp.graph.operations import OPERATORS
@@ -122,18 +123,16 @@ def _value(
     node: TensorNode, args: list[Any], xp: Any, arrays: Mapping[str, Array], scalars: Mapping[str, Any], device: Any
 ) -> Any:
     """One node from the values of its arguments."""
-    if node.op == "const":
-        return node.attr
-    if node.op in ("input", "scalar"):
-        return (arrays if node.op == "input" else scalars)[node.attr]
+    if node.weak:
+        return evaluate(node, scalars)
+    if node.op == "input":
+        return arrays[node.attr]
     if node.op in _STRUCTURE:
         return _STRUCTURE[node.op](xp, node, *args)
     if node.op == "index":
         return xp.arange(int(node.shape[0]), dtype=xp.int32, device=device)
     if node.op == "full":
         return xp.full(tuple(map(int, node.shape)), node.attr, dtype=getattr(xp, node.dtype), device=device)
-    if node.weak:
-        return OPS[node.op].python(*args)
     if node.op == "where" and node.args[1].weak and node.args[2].weak:  # the standard wants an array
         args[1] = xp.full_like(args[0], args[1], dtype=getattr(xp, node.dtype))
     function = OPERATORS.get(node.op) or getattr(xp, node.op)

@@ -5,15 +5,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-
 from xmlp.backends.base import Backend
 from xmlp.compiler import tensor_graph
 from xmlp.compiler.planner import Plan
 from xmlp.compiler.rows import Extent
 from xmlp.compiler.tensor import Tensor
 from xmlp.compiler.tensor_graph import TensorGraph
-from xmlp.runtime.programs import Plans, Program, Programs
+from xmlp.runtime.programs import Plans, Program, Programs, table
 from xmlp.types import Array
 
 _COPIED = 1 << 15  # bytes of an array that is copied into the program's own: cheaper than to bind
@@ -186,8 +184,7 @@ class _Call:
         whole = [n for n in self._outputs if n not in self._copied]
         shapes = {name: (rows, *shape[1:]) if name in self._of_rows else shape for name, shape in self._shapes.items()}
         self._fresh = [(name, shapes[name]) for name in whole]
-        sizes = self.plan.sizes(rows)
-        self._table = np.asarray([[float(sizes[name]) for name in self.plan.scalars]]) if self._shared else None
+        self._table = table(self.plan, rows, {}) if self._shared else None
 
     def resize(self, rows: int) -> bool:
         """Take so many rows from now on; returns whether that can be."""

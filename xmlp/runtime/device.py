@@ -6,10 +6,11 @@ What really touches a device is a `Driver`; CuPy's is in `_cupy`. Anything else 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from xmlp.compiler.c import Elementwise, evaluate
+from xmlp.compiler.c import Elementwise
 from xmlp.compiler.calls import Call, Copy, Place, Product
-from xmlp.compiler.cuda import Launch
+from xmlp.compiler.cuda_code import Launch
 from xmlp.compiler.planner import Plan
+from xmlp.compiler.scalars import evaluate
 from xmlp.compiler.tensor import ITEM
 from xmlp.types import Array, HostArray
 

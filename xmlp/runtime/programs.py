@@ -1,8 +1,10 @@
 """Plans and programs that are kept for the next time, by what they were made for; of each kind so many and no more."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
 
 from xmlp.compiler.planner import Plan
 from xmlp.host.once import Lock
@@ -86,6 +88,17 @@ class Program(Protocol):
 
     def resize(self, rows: int) -> None:
         """Take so many rows from now on, at most `plan.together`."""
+
+
+def table(plan: Plan, rows: int, numbers: Mapping[str, Any], steps: int = 1) -> HostArray:
+    """What the host knows before each step (steps, scalars), in the order of the plan.
+
+    `numbers` has by name one for all steps, or one for each; those that follow from the number of rows the plan has.
+    """
+    known, values = {**numbers, **plan.sizes(rows)}, np.empty((steps, len(plan.scalars)))
+    for i, name in enumerate(plan.scalars):
+        values[:, i] = known[name]
+    return values
 
 
 class Plans:

@@ -14,6 +14,7 @@ import numpy as np
 
 from xmlp.compiler.calls import Call, Copy, Kernel, Operand, Place, Product
 from xmlp.compiler.planner import Plan
+from xmlp.compiler.scalars import evaluate
 from xmlp.compiler.tensor import REDUCTIONS, TensorNode, base, matrix
 from xmlp.host import memory
 from xmlp.types import HostArray
@@ -64,7 +65,8 @@ class Program:
         self._bind_again()
         calls = [call for operations in self._operations for call in operations]
         with np.errstate(all="ignore"):
-            columns = [(cell, self._column(node, scalars)) for (node, _), cell in self._numbers.items()]
+            known = dict(zip(self.plan.scalars, scalars.T, strict=True))
+            columns = [(cell, evaluate(node, known, _of_columns)) for (node, _), cell in self._numbers.items()]
             for step in range(len(scalars)):
                 for cell, values in columns:
                     cell[...] = values if np.ndim(values) == 0 else values[step]
@@ -119,14 +121,10 @@ class Program:
             self._elements = np.arange(first + count, dtype=np.int32)
         return self._elements[first : first + count]
 
-    def _column(self, node: TensorNode, scalars: HostArray) -> Any:
-        """The value of a number in every step, in double precision."""
-        if node.op == "const":
-            return node.attr
-        if node.op == "scalar":
-            values = scalars[:, self.plan.scalars.index(node.attr)]
-            return values.astype(np.int64) if node.dtype == "int32" else values
-        return getattr(xp, node.op)(*(self._column(a, scalars) for a in node.args))
+
+def _of_columns(op: str) -> Callable[..., Any]:
+    """An operation on numbers that every step has one of."""
+    return (lambda column: column.astype(np.int64)) if op == "astype_int32" else getattr(xp, op)
 
 
 _BOUND: dict[type[Call], Callable[[Program, Any], list[Operation]]] = {

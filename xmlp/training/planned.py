@@ -12,7 +12,7 @@ from xmlp.compiler.planner import Plan
 from xmlp.compiler.rows import Extent
 from xmlp.compiler.tensor_graph import TensorGraph
 from xmlp.errors import BackendError, DeviceMemoryError
-from xmlp.runtime.programs import Plans, Programs
+from xmlp.runtime.programs import Plans, Programs, table
 from xmlp.training.step import Batch, Numbers, Runner, State, Step, Sums, full, share
 from xmlp.types import Array
 
@@ -173,24 +173,14 @@ class PlannedRunner(Runner):
 
     def _table(self, plan: Plan, rows: int, rates: Sequence[float], first: int, seed: int) -> Array:
         """The scalars of each step (steps, scalars) in the order of the plan."""
-        steps = len(rates)
-        table = np.empty((steps, len(plan.scalars)))
-        columns = {name: table[:, i] for i, name in enumerate(plan.scalars)}
-        for name, value in plan.sizes(rows).items():
-            columns[name][:] = value
-        if "share" in columns:
-            columns["share"][:] = share(rows)
-        for name, values in self._scalar_columns(np.asarray(rates), np.arange(first + 1.0, first + steps + 1.0)):
-            if name in columns:
-                columns[name][:] = values
-        chain = self.step.objective.chain
-        if chain.random:
-            for i in range(steps):
-                for site, words in chain.keys(seed, first + i).items():
-                    for k, word in enumerate(words):
-                        if (name := f"{site}.{k}") in columns:
-                            columns[name][i] = word
-        return table
+        steps, chain = len(rates), self.step.objective.chain
+        numbers: dict[str, Any] = {"share": share(rows)}
+        numbers |= self._scalar_columns(np.asarray(rates), np.arange(first + 1.0, first + steps + 1.0))
+        for i in range(steps if chain.random else 0):
+            for site, words in chain.keys(seed, first + i).items():
+                for k, word in enumerate(words):
+                    numbers.setdefault(f"{site}.{k}", np.empty(steps))[i] = word
+        return table(plan, rows, numbers, steps)
 
     def _scalar_columns(self, rates: Any, steps: Any) -> Iterator[tuple[str, Any]]:
         """The optimizer's scalars, for all steps at once where its arithmetic takes arrays, else one by one."""
