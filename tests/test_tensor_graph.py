@@ -10,6 +10,7 @@ from records import networks
 import xmlp
 from xmlp.compiler import tensor_graph
 from xmlp.compiler.rows import Extent
+from xmlp.compiler.tensor import PlanError
 from xmlp.training import planned
 
 ROWS = 16
@@ -99,3 +100,32 @@ def test_a_slice_of_elementwise_results_needs_no_room():
     found = graph.run(np, {"x": x}, {})
     assert np.array_equal(found["a"], np.exp(x[:4]) * 2.0)
     assert np.array_equal(found["b"], np.exp(x[4:]) * 2.0 + 1.0)
+
+
+def taken(backend: Any, table: Any, chosen: Any) -> dict[str, Any]:
+    return {"y": backend.xp.take(table, chosen, axis=0) * 2.0}
+
+
+OTHERWISE = {
+    "by what is no list": (taken, ""),
+    "from the list": (lambda b, table, chosen: {"y": b.xp.take(chosen, chosen, axis=0)}, "chosen"),
+    "the list as numbers": (lambda b, table, chosen: taken(b, table, chosen) | {"z": chosen + 1}, "chosen"),
+    "the list as a result": (lambda b, table, chosen: taken(b, table, chosen) | {"z": chosen}, "chosen"),
+}
+TABLE = {"table": ((5, 2), "float64"), "chosen": ((3,), "int32")}
+
+
+def test_rows_are_taken_by_the_list_of_the_batch_whatever_its_name():
+    graph = tensor_graph.trace(taken, TABLE, listed="chosen")
+    arrays = {"table": np.arange(10.0).reshape(5, 2), "chosen": np.asarray([4, 0, 4], np.int32)}
+    program = xmlp.backend("numpy").program(graph.plan, {"table": arrays["table"], "y": np.zeros((3, 2))})
+    program.run(np.zeros((1, 0)), arrays["chosen"], 3)
+    assert np.array_equal(program.arrays["y"], 2 * arrays["table"][arrays["chosen"]])
+    assert np.array_equal(program.arrays["y"], graph.run(np, arrays, {})["y"])
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_the_list_of_the_batch_is_for_nothing_else(case):
+    function, listed = OTHERWISE[case]
+    with pytest.raises(PlanError, match="list of the batch"):
+        print(tensor_graph.trace(function, TABLE, listed=listed).plan)

@@ -19,7 +19,7 @@ class Buffers:
     Attributes
     ----------
     work, held : int
-        The bytes of the work buffer, and of that which keeps what is concatenated.
+        The bytes of the work buffer, and of that for vectors whose pieces are computed where they lie.
     blocks : dict of int to Block
         The parts of the work buffer by their offsets.
     """

@@ -16,7 +16,7 @@ from xmlp.graph.node import OPS
 
 
 class Place(NamedTuple):
-    """Where an array lies: `buffer` is the name of an input, "work" (shared) or "held"; `offset` counts bytes."""
+    """Where an array lies: `buffer` is the name of an input, "work" or "held"; `offset` counts bytes."""
 
     buffer: str
     offset: int

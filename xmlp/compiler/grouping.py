@@ -90,7 +90,7 @@ class Groups:
 
     def _schedule(self) -> None:
         for node in self.order:
-            if node in self.numbers or node.op in (*VIEWS, "transpose", "input", "concat"):
+            if node in self.numbers or node.op in (*VIEWS, "transpose", "input", "list", "concat"):
                 if node.op == "transpose" and base(node.args[0])[0].op == "transpose":
                     raise PlanError("a transpose of a transpose")
                 continue
@@ -100,8 +100,8 @@ class Groups:
                     raise PlanError("a product of what reads no array")
                 self.stage[node] = max(map(self.ready, factors))
             elif node.op == "take":
-                if any(a.op != "input" for a in arguments(node)):
-                    raise PlanError("rows are taken from inputs only")
+                if base(node.args[0])[0].op != "input" or node.args[1].op != "list":
+                    raise PlanError("rows are taken from inputs only, and by the list of the batch")
                 self._space[node], self.stage[node] = matrix(node.shape), 0
             elif is_elementwise(node) or node.op in REDUCTIONS:
                 self._place_in_kernel(node)
@@ -129,7 +129,7 @@ class Groups:
         for node in self.order:
             for a in node.args:
                 users[base(a)[0]].append((node, a))
-            early = all(a in self.numbers or a in late or a.op == "input" for a in arguments(node))
+            early = all(a in self.numbers or a in late or a.op in ("input", "list") for a in arguments(node))
             if early and node in self._space and is_elementwise(node):
                 late.add(node)
         outputs = {base(node)[0] for _, node in self.outputs}
@@ -154,7 +154,7 @@ class Groups:
                 kernel.nodes.append(node)
                 if node.op in REDUCTIONS and node.attr != "row":
                     self.stored[node] = None
-                for a in node.args:
+                for a in node.args[:1] if node.op == "take" else node.args:
                     mate = self.mate(a)
                     if base(a)[0] not in self.numbers and (mate is None or mate not in kernel.nodes):
                         self._need(a, stage)
@@ -169,6 +169,8 @@ class Groups:
     def _need(self, node: TensorNode, stage: int) -> None:
         """Note that a call of `stage` reads `node` from memory."""
         source, _ = base(node)
+        if source.op == "list":
+            raise PlanError("the list of the batch says which rows are taken, and nothing else")
         for piece in source.args if source.op == "concat" else ():
             self._need(piece, stage)
         self.readers[source].add(stage)

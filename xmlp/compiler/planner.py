@@ -111,8 +111,6 @@ def _add_operands(kernel: Kernel, groups: Groups, buffers: Buffers) -> None:
     for node in kernel.nodes:
         if node.op == "take":
             source, _ = base(node.args[0])
-            if node.args[1].op != "input" or node.args[1].attr != "rows":
-                raise PlanError("rows are taken by the list of the batch only")
             access = TAKEN if len(source.shape) == 2 else TAKEN_ROW
             kernel.loads[node] = Operand(source, buffers.at(node.args[0]), access)
         else:

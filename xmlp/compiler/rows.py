@@ -117,7 +117,7 @@ def _binary(function: Callable[..., Any], sign: str, swapped: bool = False) -> C
         if not isinstance(other, (Size, int, float)):
             return NotImplemented
         a, b = (other, self) if swapped else (self, other)
-        return Size.made(self.validity, f"({_text(a)} {sign} {_text(b)})", function, a, b)
+        return Size.derive(self.validity, f"({_text(a)} {sign} {_text(b)})", function, a, b)
 
     return operate
 
@@ -126,7 +126,7 @@ def _comparison(function: Callable[..., bool], sign: str) -> Callable[["Size", A
     def compare(self: "Size", other: Any) -> Any:
         if not isinstance(other, (Size, int, float)):
             return NotImplemented
-        asked = Size.made(self.validity, f"({self.text} {sign} {_text(other)})", function, self, other)
+        asked = Size.derive(self.validity, f"({self.text} {sign} {_text(other)})", function, self, other)
         return self.validity.answered(asked.text, asked.at, asked.value)
 
     return compare
@@ -157,7 +157,7 @@ class Size:
         return Size(validity, text, lambda rows: times * rows, int(size), times)
 
     @staticmethod
-    def made(validity: Validity, text: str, function: Callable[..., Any], *operands: Any) -> "Size":
+    def derive(validity: Validity, text: str, function: Callable[..., Any], *operands: Any) -> "Size":
         """The value of a function of sizes and numbers."""
         values = [o.value if isinstance(o, Size) else o for o in operands]
 
@@ -182,7 +182,7 @@ class Size:
     __eq__, __ne__ = _comparison(operator.eq, "=="), _comparison(operator.ne, "!=")
 
     def __neg__(self) -> "Size":
-        return Size.made(self.validity, f"(-{self.text})", operator.neg, self)
+        return Size.derive(self.validity, f"(-{self.text})", operator.neg, self)
 
     def __bool__(self) -> bool:
         return bool(self != 0)

@@ -62,7 +62,7 @@ class Tracer:
     def validity(self) -> Validity:
         """For which numbers of rows the trace holds, if it was made of inputs whose shapes have an `Extent`."""
         for node in self._known.values():
-            if node.op not in ("input", "matmul", "reshape", "slice", "transpose", "concat"):
+            if node.op not in ("input", "list", "matmul", "reshape", "slice", "transpose", "concat"):
                 read = node.args[1:] if node.op == "take" else node.args  # the table may have any length
                 for a in (node, *read):
                     self._validity.matrix(matrix(a.shape))
@@ -83,6 +83,10 @@ class Tracer:
     def input(self, name: str, shape: Shape, dtype: str) -> "Tensor":
         """An array argument of the function."""
         return Tensor(self, self.node("input", (), name, shape, dtype))
+
+    def list(self, name: str, shape: Shape) -> "Tensor":
+        """The list of the batch: the numbers of the rows that a step takes from its tables, given with each step."""
+        return Tensor(self, self.node("list", (), name, shape, "int32"))
 
     def scalar(self, name: str, dtype: str) -> "Tensor":
         """A number that changes from call to call."""
@@ -147,7 +151,7 @@ class Tensor(Symbol):
     def operate(self, op: str, *args: Any) -> "Tensor":
         return self.tracer.elementwise(op, *args)
 
-    def made(self, op: str, shape: Shape, attr: Any = None, dtype: str | None = None) -> "Tensor":
+    def derive(self, op: str, shape: Shape, attr: Any = None, dtype: str | None = None) -> "Tensor":
         """Another array made of this one."""
         return Tensor(self.tracer, self.tracer.node(op, (self.node,), attr, shape, dtype or self.dtype))
 
@@ -214,7 +218,7 @@ class TensorNamespace:
 
     def astype(self, x: Tensor, dtype: str, /) -> Tensor:
         """The same elements in another dtype."""
-        return x if x.dtype == dtype else x.made("astype", x.node.shape, dtype=dtype)
+        return x if x.dtype == dtype else x.derive("astype", x.node.shape, dtype=dtype)
 
     def full_like(self, x: Tensor, value: Any, *, dtype: str | None = None) -> Tensor:
         """One number in the shape of x."""
@@ -235,7 +239,7 @@ class TensorNamespace:
             sizes[sizes.index(-1)] = size // max(prod(n for n in sizes if n != -1), 1)
         if prod(sizes) != size or factor(prod(sizes)) != factor(size):
             raise PlanError(f"reshape of {x.node} to {shape}")
-        return x if tuple(sizes) == x.node.shape else x.made("reshape", tuple(sizes))
+        return x if tuple(sizes) == x.node.shape else x.derive("reshape", tuple(sizes))
 
     def expand_dims(self, x: Tensor, /, *, axis: int) -> Tensor:
         """A vector as a column or as a row."""
@@ -246,7 +250,7 @@ class TensorNamespace:
     def matrix_transpose(self, x: Tensor, /) -> Tensor:
         """Rows as columns."""
         rows, columns = x.node.shape
-        return x.made("transpose", (columns, rows))
+        return x.derive("transpose", (columns, rows))
 
     def take(self, x: Tensor, rows: Tensor, /, *, axis: int) -> Tensor:
         """The rows of x with these numbers."""
@@ -280,7 +284,7 @@ class TensorNamespace:
         kind = "all" if len(axes) == x.ndim or x.ndim < 2 else "row" if axes == [1] else "column"
         if x.dtype not in FLOATS or (op == "max" and kind != "row"):
             raise PlanError(f"{op} of {x.node} ({kind})")
-        node = x.made(op, {"all": (1, 1), "row": (rows, 1), "column": (1, columns)}[kind], kind)
+        node = x.derive(op, {"all": (1, 1), "row": (rows, 1), "column": (1, columns)}[kind], kind)
         if keepdims and x.ndim == 2:
             return node
         return self.reshape(node, {"all": (), "row": (rows,), "column": (columns,)}[kind])

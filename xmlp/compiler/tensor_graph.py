@@ -26,6 +26,7 @@ from xmlp.graph.text import number
 from xmlp.types import Array
 
 Shape = tuple[int, ...]
+_INPUTS = ("input", "list")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class TensorGraph:
     @property
     def inputs(self) -> dict[str, TensorNode]:
         """The arrays that it reads, by name."""
-        return {node.attr: node for node in self.nodes if node.op == "input"}
+        return {node.attr: node for node in self.nodes if node.op in _INPUTS}
 
     @property
     def scalars(self) -> list[str]:
@@ -85,7 +86,7 @@ class TensorGraph:
         names: dict[TensorNode, str] = {}
         lines: list[str] = []
         for node in self.nodes:
-            if node.op in ("const", "input", "scalar"):
+            if node.op in ("const", "scalar", *_INPUTS):
                 names[node] = number(node.attr) if node.op == "const" else node.attr
                 continue
             names[node] = f"v{len(lines)}"
@@ -95,8 +96,9 @@ class TensorGraph:
 
 
 def trace(
-    function: Callable[..., Mapping[str, Tensor]], inputs: Mapping[str, tuple[Shape, str]], dtype: str = "float64"
-) -> TensorGraph:
+    function: Callable[..., Mapping[str, Tensor]], inputs: Mapping[str, tuple[Shape, str]], dtype: str = "float64",
+    listed: str = "",
+) -> TensorGraph:  # fmt: skip
     """The graph of `function(backend, **tensors)`, a pure function of a backend and arrays, to named arrays.
 
     Parameters
@@ -105,6 +107,8 @@ def trace(
         An `Extent` among the lengths stands for any number of rows.
     dtype : {"float32", "float64"}
         The floating dtype of the backend.
+    listed : str
+        The input that is the list of the batch, if there is one: it says which rows are taken from others.
 
     Raises
     ------
@@ -112,7 +116,10 @@ def trace(
         If the function uses an operation that no step has.
     """
     tracer = Tracer()
-    symbols = {name: tracer.input(name, tuple(shape), dtype) for name, (shape, dtype) in inputs.items()}
+    symbols = {
+        name: tracer.list(name, tuple(shape)) if name == listed else tracer.input(name, tuple(shape), kind)
+        for name, (shape, kind) in inputs.items()
+    }
     outputs = function(TracingBackend(tracer, dtype), **symbols)
     extents = [n for shape, _ in inputs.values() for n in shape if isinstance(n, Extent)]
     wanted = [(name, out.node) for name, out in outputs.items() if out.shape != (0,)]
@@ -125,7 +132,7 @@ def _value(
     """One node from the values of its arguments."""
     if node.weak:
         return evaluate(node, scalars)
-    if node.op == "input":
+    if node.op in _INPUTS:
         return arrays[node.attr]
     if node.op in _STRUCTURE:
         return _STRUCTURE[node.op](xp, node, *args)

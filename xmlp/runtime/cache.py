@@ -48,11 +48,11 @@ def load(key: str) -> bytes | None:
         return None
     try:
         with open(os.open(where / key, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not _private(found, stat.S_ISREG):
+            status = os.fstat(file.fileno())
+            if not _private(status, stat.S_ISREG):
                 return None
             content = file.read()
-            os.utime(file.fileno(), ns=(time.time_ns(), found.st_mtime_ns))  # the latest use
+            os.utime(file.fileno(), ns=(time.time_ns(), status.st_mtime_ns))  # the latest use
     except OSError:
         return None
     code = content[_HEAD:]
@@ -81,11 +81,11 @@ def _tidy(where: Path) -> None:
     kept: list[tuple[int, int, str]] = []  # latest use, size, path
     with os.scandir(where) as entries:
         for entry in entries:
-            ours, found = _OURS.fullmatch(entry.name), _status(entry)
-            if ours and found and ours[1] and found.st_mtime < time.time() - _ABANDONED:
+            ours, status = _OURS.fullmatch(entry.name), _status(entry)
+            if ours and status and ours[1] and status.st_mtime < time.time() - _ABANDONED:
                 _remove(entry.path)
-            elif ours and found:
-                kept.append((found.st_atime_ns, found.st_size, entry.path))
+            elif ours and status:
+                kept.append((status.st_atime_ns, status.st_size, entry.path))
     kept.sort(reverse=True)
     total = sum(size for _, size, _ in kept)
     if len(kept) <= MOST_FILES and total <= MOST_BYTES:

@@ -159,8 +159,8 @@ def blas() -> Blas | None:
         for pattern, integer in (("scipy_cblas_{}gemm64_", "i64"), ("cblas_{}gemm64_", "i64"), ("cblas_{}gemm", "i32")):
             names = {dtype: pattern.format(letter) for dtype, letter in (("float32", "s"), ("float64", "d"))}
             if all(hasattr(loaded, name) for name in names.values()):
-                found = {t: ctypes.cast(getattr(loaded, n), ctypes.c_void_p).value or 0 for t, n in names.items()}
-                return Blas(found, integer, _threads(loaded))
+                products = {t: ctypes.cast(getattr(loaded, n), ctypes.c_void_p).value or 0 for t, n in names.items()}
+                return Blas(products, integer, _threads(loaded))
     return None
 
 

@@ -129,22 +129,21 @@ class Plans:
         It is None if there can be none, as arrays are that are not there.
         """
         shapes = tuple([None if a is None else (a.shape, a.dtype.char) for a in arrays])
-        found = self._exact.find(shapes)
-        if found is None:
-            made = partial(make, arrays, *others)
-            plan = self._of_any_rows(rows, shapes, made) if self._any_rows else made()
-            found = self._exact.add(shapes, (plan,))
-        return found[0]
+        entry = self._exact.find(shapes)
+        if entry is None:
+            new = partial(make, arrays, *others)
+            entry = self._exact.add(shapes, (self._of_any_rows(rows, shapes, new) if self._any_rows else new(),))
+        return entry[0]
 
     def _of_any_rows(self, rows: int, shapes: tuple[Any, ...], make: Callable[[], Plan | None]) -> Plan | None:
         """A plan that was made for another number of rows, of the batch or of the data, or a new one."""
-        kind = tuple(None if found is None else (found[0][1:], found[1]) for found in shapes)
+        kind = tuple(None if entry is None else (entry[0][1:], entry[1]) for entry in shapes)
         for its_kind, known in self._general.items():
             if its_kind[1] == kind and known.serves(rows):
                 return known
-        found = self._special.find((rows, kind))
-        if found is not None:
-            return found[0]
+        entry = self._special.find((rows, kind))
+        if entry is not None:
+            return entry[0]
         plan = make()
         if plan is None or not plan.serves(rows):
             return self._special.add((rows, kind), (plan,))[0]

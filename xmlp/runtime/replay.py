@@ -168,18 +168,18 @@ class _Pass:
         if node in self.order:
             return
         for a in node.args if node.op != "take" else ():
-            if (found := self.computed(a)) is not None:
-                self._visit(found)
-                self.uses[found] += 1
+            if (source := self.computed(a)) is not None:
+                self._visit(source)
+                self.uses[source] += 1
         self.order[node] = None
 
     def computed(self, a: TensorNode) -> TensorNode | None:
         """The node of this pass whose value `a` is, None if it is a number or lies in memory."""
-        found, _ = base(a)
-        if found.weak or found.op in ("full", "index") or self.loaded(a) is not None:
+        source, _ = base(a)
+        if source.weak or source.op in ("full", "index") or self.loaded(a) is not None:
             return None
-        assert matrix(found.shape) == matrix(a.shape), "a pass has arrays of one shape"
-        return found
+        assert matrix(source.shape) == matrix(a.shape), "a pass has arrays of one shape"
+        return source
 
     def loaded(self, a: TensorNode) -> HostArray | None:
         """The memory that `a` is read from."""
@@ -243,13 +243,13 @@ class _Block:
         return array[rows, self.columns if array.shape[1] == kernel.columns else slice(None)]
 
     def _value(self, a: TensorNode, dtype: str) -> HostArray:
-        found, offset = base(a)
-        if found.weak or found.op == "full":
-            return self.whole.program.number(found, found.dtype if found.op == "full" else dtype)
-        if found.op == "index":
+        source, offset = base(a)
+        if source.weak or source.op == "full":
+            return self.whole.program.number(source, source.dtype if source.op == "full" else dtype)
+        if source.op == "index":
             return self._part(self.whole.program.numbers(offset, a.size).reshape(matrix(a.shape)))
         loaded = self.whole.loaded(a)
-        return self.values[found] if loaded is None else self._part(loaded)
+        return self.values[source] if loaded is None else self._part(loaded)
 
     # --- where results go -------------------------------------------------------------------------------------------
 
@@ -257,8 +257,8 @@ class _Block:
         if node in self.whole.stores and node not in self.whole.late:
             self.values[node] = self._part(self.whole.stores[node])
         else:
-            self.temporary[node] = made = self._temporary(shape, node.dtype)
-            self.values[node] = made.array
+            self.temporary[node] = room = self._temporary(shape, node.dtype)
+            self.values[node] = room.array
         return self.values[node]
 
     def _temporary(self, shape: tuple[int, ...], dtype: str) -> _Temporary:
@@ -269,10 +269,10 @@ class _Block:
     def _done(self, node: TensorNode) -> None:
         """`node` has read its arguments: what nobody else reads makes room."""
         for a in node.args if node.op != "take" else ():
-            if (found := self.whole.computed(a)) is not None:
-                self.left[found] -= 1
-                if not self.left[found] and found not in self.whole.late:
-                    self._release(found)
+            if (source := self.whole.computed(a)) is not None:
+                self.left[source] -= 1
+                if not self.left[source] and source not in self.whole.late:
+                    self._release(source)
 
     def _release(self, node: TensorNode) -> None:
         if node in self.temporary:

@@ -44,7 +44,7 @@ def graph_of(step: Step, state: State, batch: Batch, rows: int) -> TensorGraph:
         after = here(made, data, _numbers(step, backend))
         return {name: a for name, a in arrays_of(after, data).items() if name in names and name not in Batch._fields}
 
-    return tensor_graph.trace(traced, inputs, step.backend.dtype)
+    return tensor_graph.trace(traced, inputs, step.backend.dtype, listed="rows")
 
 
 def arrays_of(state: State, batch: Batch) -> dict[str, Array]:
