@@ -196,7 +196,7 @@ class Inputs:
         of_outputs = None if output_weight is None else weights.of_outputs(output_weight, outputs)
         value = weights.product(tame(of_rows), tame(of_outputs))
         if class_weight is not None:
-            of_classes = weights.of_classes(targets, class_weight, value, loss.elementwise)
+            of_classes = weights.of_classes(targets, class_weight, value, loss.elementwise, outputs)
             value = weights.product(value, tame(of_classes))
         if value is None:
             return None
