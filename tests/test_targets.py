@@ -118,6 +118,42 @@ def test_what_fails_leaves_the_predictions() -> None:
     assert np.abs(model.predict(X) - before).max() < 1.0
 
 
+LARGE, SMALL = (
+    "y has the deviation .*, from which a network of {} cannot",
+    "y holds no number above .* too small for {}",
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1e-320, 1e-300, 1e-60, 1e-42, 3e-39, 1e-37, 1e-30, 1e30, 1e37, 1e39, 1e300])
+def test_targets_of_any_size_are_learnt_or_refused_in_words(size: float, dtype: str) -> None:
+    """Where the network in units of y can say what it has learnt, to the last digits that its dtype has."""
+    y = size * BASE
+    model = of(dtype=dtype, max_iter=40)
+    held = size in (3e-39, 1e-37, 1e-30, 1e30, 1e37) or (dtype == "float64" and size not in (1e-320,))
+    if not held:
+        with pytest.raises(ValueError, match=LARGE.format(dtype)):
+            model.fit(X, y)
+        assert not hasattr(model, "network_")
+        return
+    alike = of(dtype=dtype, max_iter=40).fit(X, BASE)
+    assert np.allclose(model.fit(X, y).predict(X) / size, alike.predict(X), rtol=1e-4, atol=1e-4)
+    assert np.allclose(model.network_.predict(X)[:, 0].astype(float) / size, alike.predict(X), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-320, 1e-60, 1e-42])
+def test_targets_that_all_vanish_in_the_dtype_are_refused(size: float) -> None:
+    y = size * BASE
+    with pytest.raises(ValueError, match=SMALL.format("float32")):
+        of(dtype="float32", scale_targets=False).fit(X, y)
+    with pytest.raises(ValueError, match=SMALL.format("float32")):
+        xmlp.mlp([X.shape[1], 1]).fit(X, y, loss="squared_error", epochs=1)
+    few = np.where(np.arange(len(y)) < 3, 1.0, y)
+    xmlp.mlp([X.shape[1], 1]).fit(X, few, loss="squared_error", epochs=1)
+    part = of(dtype="float32", scale_targets=False)  # a stream may have larger ones in its other parts
+    assert np.isfinite(part.partial_fit(X, BASE).partial_fit(X, y).predict(X)).all()
+
+
 def test_weighted_targets_that_are_missing_in_a_stream() -> None:
     y, weights = np.stack([BASE, 100 + BASE], axis=1), RNG.integers(0, 4, N).astype(float)
     y[::3, 1] = np.nan

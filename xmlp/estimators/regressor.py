@@ -181,7 +181,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
                 self._warn_of_scale(latest)
             return
         self._moments = self._moments.joined(latest) if partial and self._moments is not None else latest
-        old, self._units = self._units, self._units.after(self._moments)
+        latest_units = self._units.after(self._moments)
+        latest_units.check(self._trainer.network.dtype)
+        old, self._units = self._units, latest_units
         self._moved = old, self._trainer.steps, move(self._trainer.network, old, self._units)
 
     def _warn_of_scale(self, moments: Moments) -> None:

@@ -63,6 +63,19 @@ class Units(NamedTuple):
         varies = moments.deviation > 0
         return Units(moments.mean, np.where(varies, moments.deviation, self.scale), self.known | varies)
 
+    def check(self, dtype: str) -> None:
+        """Refuse a scale that a network of this dtype, which keeps its reciprocal, cannot hold."""
+        least, most = (float(limit) for limit in (np.finfo(dtype).smallest_normal, np.finfo(dtype).max))
+        with np.errstate(over="ignore"):
+            held = (1 / self.scale <= most) & (1 / self.scale >= least)
+        if not held.all():
+            deviation = float(self.scale[int(held.argmin())])
+            hint = ', or pass dtype="float64"' * (dtype == "float32" and 1e-308 < deviation < 1e307)
+            raise ValueError(
+                f"y has the deviation {deviation:.3g}, from which a network of {dtype} cannot bring its outputs back "
+                f"to the units of y. Scale y{hint}."
+            )
+
     def to(self, z: Any, xp: Any, place: Any) -> Any:
         """Outputs z of a network, in units of y and in double precision."""
         mean, scale = (xp.asarray(a, dtype=xp.float64, device=place) for a in (self.mean, self.scale))
