@@ -118,6 +118,49 @@ def test_what_fails_leaves_the_predictions() -> None:
     assert np.abs(model.predict(X) - before).max() < 1.0
 
 
+def written(network: Any) -> None:
+    network.theta = np.full(network.theta.shape, 0.25)
+
+
+def written_in_place(network: Any) -> None:
+    network.parameters[1]["W"] = np.full((16, 1), 0.25)
+
+
+def other_units(network: Any) -> None:
+    if isinstance(network.layers[-1], xmlp.layers.Standardize):
+        *others, last = network.statistics
+        network.statistics = [*others, {"mean": 3 * np.asarray(last["mean"]), "scale": np.asarray(last["scale"]) / 2}]
+
+
+@dtypes
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("by", ["partial_fit", "fit"])
+@pytest.mark.parametrize("change", [written, written_in_place, other_units])
+def test_training_goes_on_from_what_others_wrote_into_the_network(
+    change: Any, by: str, scaled: bool, dtype: str
+) -> None:
+    model = of(dtype=dtype, scale_targets=scaled, warm_start=True, l2=0.0, max_iter=3).fit(X, 5 + BASE)
+    before = model.predict(X)
+    change(model.network_)
+    wanted = model.predict(X)
+    assert np.allclose(model.network_.predict(X)[:, 0], wanted, rtol=1e-5, atol=1e-5)
+    assert (np.abs(wanted - before).max() > 0.1) == (scaled or change is not other_units)
+    getattr(model.set_params(learning_rate=1e-12, max_iter=1), by)(X, 5 + BASE)
+    assert np.allclose(model.predict(X), wanted, rtol=1e-5, atol=1e-5)
+    assert np.allclose(model.network_.predict(X)[:, 0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_training_goes_on_from_a_network_of_the_same_layers_and_refuses_others() -> None:
+    model, other = of().fit(X, BASE), of(random_state=1).fit(X, 100 + 10 * BASE)
+    wanted = other.predict(X)
+    model.network_ = other.network_
+    model.set_params(learning_rate=1e-12).partial_fit(X, BASE)
+    assert np.allclose(model.predict(X), wanted, rtol=1e-6)
+    model.network_ = of(hidden_layer_sizes=(3,)).fit(X, BASE).network_
+    with pytest.raises(ValueError, match="network_ was replaced by a network of other layers"):
+        model.partial_fit(X, BASE)
+
+
 LARGE, SMALL = (
     "y has the deviation .*, from which a network of {} cannot",
     "y holds no number above .* too small for {}",

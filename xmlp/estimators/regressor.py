@@ -14,7 +14,7 @@ from xmlp.estimators.alone import alone
 from xmlp.estimators.base import BaseMLP
 from xmlp.estimators.protocol import with_callbacks
 from xmlp.estimators.settings import loss_named
-from xmlp.estimators.units import Moments, Units, move, none, with_units
+from xmlp.estimators.units import Moments, Units, move, none, units_of, with_units
 from xmlp.host.arrays import host_array
 from xmlp.host.settings import flag
 from xmlp.losses import AbsoluteError, Loss, SquaredError
@@ -113,7 +113,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             return self.network_.predict(x)
         z = self._before_units().predict(x)
         xp = array_namespace(z)
-        y = self._of_network.to(z, xp, device(z))
+        y = units_of(self.network_, self._of_network).to(z, xp, device(z))
         return y if self._wide else xp.astype(y, z.dtype)
 
     def _before_units(self) -> Network:
@@ -173,6 +173,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         if not isinstance(self.scale_targets, str):
             return bool(self.scale_targets)
         return isinstance(self._loss(), (SquaredError, AbsoluteError))
+
+    def _adopt(self) -> None:
+        super()._adopt()
+        if self._units is not None:
+            self._units = units_of(self.network_, self._units)
 
     def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
         latest = Moments.of(targets, weights)

@@ -88,9 +88,23 @@ def with_units(network: Network, units: Units) -> Network:
     stats = np.zeros(network.stats_layout.size + 2 * len(units.mean))
     vectors = {"theta": network.theta, "stats": stats}
     whole = Network.of_vectors(layers, network.in_features, network.backend, network.seed, vectors, network.settings())
-    own = {"mean": put(-units.mean / units.scale), "scale": put(1.0 / units.scale)}
-    whole.statistics = [*network.statistics, own]
+    whole.statistics = [*network.statistics, {name: put(value) for name, value in _layer(units).items()}]
     return whole
+
+
+def _layer(units: Units) -> dict[str, HostArray]:
+    """What the last layer keeps."""
+    return {"mean": -units.mean / units.scale, "scale": 1.0 / units.scale}
+
+
+def units_of(network: Network, units: Units) -> Units:
+    """The units of a network's last layer: these, to the last bit, unless others have been written into it."""
+    get, dtype = network.backend.to_host, network.dtype
+    kept = {name: get(value) for name, value in network.statistics[-1].items()}
+    if all(np.array_equal(kept[name], value.astype(dtype)) for name, value in _layer(units).items()):
+        return units
+    scale = 1.0 / kept["scale"].astype(np.float64)
+    return Units(-kept["mean"] * scale, scale, np.ones_like(units.known))
 
 
 def none(outputs: int) -> Units:
