@@ -20,6 +20,7 @@ from sklearn.inspection import permutation_importance  # noqa: E402
 from sklearn.model_selection import GridSearchCV, cross_validate  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
+from sklearn.utils.class_weight import compute_class_weight  # noqa: E402
 from sklearn.utils.estimator_checks import estimator_checks_generator  # noqa: E402
 
 import xmlp  # noqa: E402
@@ -238,6 +239,40 @@ def test_class_weights_name_labels() -> None:
     assert np.array_equal(scores(each), scores(of("multilabel", l2=0.0).fit(X, BITS, sample_weight=weights)))
     with pytest.raises(ValueError, match="class_weight has the label 'rad'"):
         of("multiclass", class_weight={"rad": 1.0}).fit(X, LABELS)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {1: 4.0}, {0: 1.0, 1: 4.0, 2: 0.5}, {0: 1.0, 1: 4.0, 2: 0.5, 3: 9.0}, {1: 4.0, 3: 9.0}, {3: 9.0}, {"1": 4.0}],
+    ids=str,
+)
+@pytest.mark.parametrize("by", ["estimator", "partial_fit", "trainer", "names"])
+def test_which_labels_class_weights_may_have_is_what_scikit_learn_says(given: dict[Any, float], by: str) -> None:
+    """A label left out has the weight 1; one that is no class is an error, unless all classes have weights."""
+    labels = np.searchsorted(np.unique(LABELS), LABELS)
+
+    def trained(class_weight: Any, sample_weight: Any = None) -> Any:
+        if by == "trainer":
+            network = xmlp.mlp([X.shape[1], 5, 3], seed=0)
+            network.fit(X, labels, epochs=1, class_weight=class_weight, sample_weight=sample_weight)
+            return network.theta
+        y = labels
+        if by == "names":
+            names = np.asarray(["a", "b", "c", "d"])
+            y = names[labels]
+            class_weight = class_weight and {names[k] if k in range(4) else k: w for k, w in class_weight.items()}
+        model = of("multiclass", l2=0.0, class_weight=class_weight)
+        more = {"classes": np.unique(y)} if by == "partial_fit" else {}
+        fit = model.partial_fit if by == "partial_fit" else model.fit
+        return fit(X, y, sample_weight=sample_weight, **more).network_.theta
+
+    try:
+        weights = compute_class_weight(given, classes=np.arange(3), y=labels)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"has the label '?[13d]'? and no weight for the label '?[0a]'?; the"):
+            trained(given)
+    else:
+        assert np.allclose(trained(given), trained(None, weights[labels]), rtol=1e-5, atol=1e-6)
 
 
 def test_weights_of_outputs() -> None:

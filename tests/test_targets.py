@@ -118,6 +118,85 @@ def test_what_fails_leaves_the_predictions() -> None:
     assert np.abs(model.predict(X) - before).max() < 1.0
 
 
+def written(network: Any) -> None:
+    network.theta = np.full(network.theta.shape, 0.25)
+
+
+def written_in_place(network: Any) -> None:
+    network.parameters[1]["W"] = np.full((16, 1), 0.25)
+
+
+def other_units(network: Any) -> None:
+    if isinstance(network.layers[-1], xmlp.layers.Standardize):
+        *others, last = network.statistics
+        network.statistics = [*others, {"mean": 3 * np.asarray(last["mean"]), "scale": np.asarray(last["scale"]) / 2}]
+
+
+@dtypes
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize("by", ["partial_fit", "fit"])
+@pytest.mark.parametrize("change", [written, written_in_place, other_units])
+def test_training_goes_on_from_what_others_wrote_into_the_network(
+    change: Any, by: str, scaled: bool, dtype: str
+) -> None:
+    model = of(dtype=dtype, scale_targets=scaled, warm_start=True, l2=0.0, max_iter=3).fit(X, 5 + BASE)
+    before = model.predict(X)
+    change(model.network_)
+    wanted = model.predict(X)
+    assert np.allclose(model.network_.predict(X)[:, 0], wanted, rtol=1e-5, atol=1e-5)
+    assert (np.abs(wanted - before).max() > 0.1) == (scaled or change is not other_units)
+    getattr(model.set_params(learning_rate=1e-12, max_iter=1), by)(X, 5 + BASE)
+    assert np.allclose(model.predict(X), wanted, rtol=1e-5, atol=1e-5)
+    assert np.allclose(model.network_.predict(X)[:, 0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_training_goes_on_from_a_network_of_the_same_layers_and_refuses_others() -> None:
+    model, other = of().fit(X, BASE), of(random_state=1).fit(X, 100 + 10 * BASE)
+    wanted = other.predict(X)
+    model.network_ = other.network_
+    model.set_params(learning_rate=1e-12).partial_fit(X, BASE)
+    assert np.allclose(model.predict(X), wanted, rtol=1e-6)
+    model.network_ = of(hidden_layer_sizes=(3,)).fit(X, BASE).network_
+    with pytest.raises(ValueError, match="network_ was replaced by a network of other layers"):
+        model.partial_fit(X, BASE)
+
+
+LARGE, SMALL = (
+    "y has the deviation .*, from which a network of {} cannot",
+    "y holds no number above .* too small for {}",
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [1e-320, 1e-300, 1e-60, 1e-42, 3e-39, 1e-37, 1e-30, 1e30, 1e37, 1e39, 1e300])
+def test_targets_of_any_size_are_learnt_or_refused_in_words(size: float, dtype: str) -> None:
+    """Where the network in units of y can say what it has learnt, to the last digits that its dtype has."""
+    y = size * BASE
+    model = of(dtype=dtype, max_iter=40)
+    held = size in (3e-39, 1e-37, 1e-30, 1e30, 1e37) or (dtype == "float64" and size not in (1e-320,))
+    if not held:
+        with pytest.raises(ValueError, match=LARGE.format(dtype)):
+            model.fit(X, y)
+        assert not hasattr(model, "network_")
+        return
+    alike = of(dtype=dtype, max_iter=40).fit(X, BASE)
+    assert np.allclose(model.fit(X, y).predict(X) / size, alike.predict(X), rtol=1e-4, atol=1e-4)
+    assert np.allclose(model.network_.predict(X)[:, 0].astype(float) / size, alike.predict(X), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-320, 1e-60, 1e-42])
+def test_targets_that_all_vanish_in_the_dtype_are_refused(size: float) -> None:
+    y = size * BASE
+    with pytest.raises(ValueError, match=SMALL.format("float32")):
+        of(dtype="float32", scale_targets=False).fit(X, y)
+    with pytest.raises(ValueError, match=SMALL.format("float32")):
+        xmlp.mlp([X.shape[1], 1]).fit(X, y, loss="squared_error", epochs=1)
+    few = np.where(np.arange(len(y)) < 3, 1.0, y)
+    xmlp.mlp([X.shape[1], 1]).fit(X, few, loss="squared_error", epochs=1)
+    part = of(dtype="float32", scale_targets=False)  # a stream may have larger ones in its other parts
+    assert np.isfinite(part.partial_fit(X, BASE).partial_fit(X, y).predict(X)).all()
+
+
 def test_weighted_targets_that_are_missing_in_a_stream() -> None:
     y, weights = np.stack([BASE, 100 + BASE], axis=1), RNG.integers(0, 4, N).astype(float)
     y[::3, 1] = np.nan

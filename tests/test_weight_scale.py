@@ -38,6 +38,30 @@ def trainer(loss: Any = "squared_error", outputs: int = 2, optimizer: Any = "ada
 # --- the scale --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["MLPRegressor", "MLPClassifier"])
+def test_rows_that_all_weigh_nothing_are_refused_and_change_nothing(kind: str) -> None:
+    """In the first call, in a later one, and as the only or one of the batches of a stream."""
+    pytest.importorskip("sklearn")
+    x, nothing = NOISE[:40], np.zeros(40)
+    y, more = (x[:, 0] > 0).astype(int), {"classes": [0, 1]} if kind == "MLPClassifier" else {}
+    model = getattr(xmlp, kind)((4,), random_state=0)
+    with pytest.raises(ValueError, match="sample_weight is zero for every row: nothing would be learnt"):
+        model.partial_fit(x, y, sample_weight=nothing, **more)
+    assert not hasattr(model, "network_")
+    model.partial_fit(x, y, **more)
+    before = model.network_.theta.tobytes()
+    with pytest.raises(ValueError, match="sample_weight is zero for every row"):
+        model.partial_fit(x, y, sample_weight=nothing)
+    assert model.network_.theta.tobytes() == before
+    for batches in ([nothing], [nothing, nothing + 1], [nothing + 1, nothing]):
+        network = xmlp.mlp([x.shape[1], 4, 2])
+        before = network.theta.tobytes()
+        with pytest.raises(ValueError, match="sample_weight is zero for every row"):
+            network.fit([(x, y, weights) for weights in batches], loss="softmax_cross_entropy", epochs=1)
+        assert network.theta.tobytes() == before or batches[0].any()
+        assert np.isfinite(network.theta).all()
+
+
 @PATHS
 @scale_of_weights
 @pytest.mark.parametrize("loss", TARGETS)

@@ -252,7 +252,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "output_weight negative": ({"output_weight": [1, -1]}, "output_weight must not be negative, got -1"),
     "output_weight 0": ({"output_weight": [0, 0]}, "zero together: nothing would be learnt"),
     "sample_weight": ({"sample_weight": np.ones((N, 3))}, r"sample_weight must be \(12,\).* or \(12, 2\), got"),
-    "classes of outputs": ({"class_weight": {0: 1.0}}, "class_weight has no weight for the label 1"),
+    "classes of outputs": ({"class_weight": {0: 1.0, 2: 3.0}}, "the label 2 and no weight for the label 1"),
 }
 
 

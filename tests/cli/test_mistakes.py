@@ -26,6 +26,11 @@ CASES = {
     "infinity": (("train", "inf.csv", "--target", "b"), "inf.csv, line 3, column 'a': expected a finite number"),
     "too large": (("train", "large.csv", "--target", "b"), "line 3, column 'a': 1e+39 is too large for float32"),
     "too large a target": (("train", "large.csv", "--target", "a"), "column 'a': 1e+39 is too large for float32"),
+    "too small": (
+        ("train", "small.csv", "--target", "b"),
+        "column 'a': the column holds no number above 3e-42, which is",
+    ),
+    "too small a target": (("train", "small.csv", "--target", "a"), "float32. Scale it, or use --dtype float64"),
     "UTF-16": (("train", "utf16.csv", "--target", "b"), "this looks like UTF-16"),
     "Latin-1": (("train", "latin1.csv", "--target", "b"), "this looks like Latin-1"),
     "NUL": (("train", "nul.csv", "--target", "b"), "NUL character"),
@@ -164,6 +169,7 @@ FILES = {
     "ragged.csv": b"a,b\n1,x\n1,x,3\n",
     "nan.csv": b"a,b\nnan,x\n1,y\n2,x\n",
     "inf.csv": b"a,b\n1,x\ninf,y\n2,x\n",
+    "small.csv": b"a,b\n1.5e-42,x\n3e-42,y\n-2e-42,x\n0,y\n1e-42,x\n",
     "large.csv": b"a,b\n1.5,x\n1e39,y\n2,x\n3,y\n4,x\n",
     "utf16.csv": "amount,b\n1,x\n2,y\n".encode("utf-16-le"),  # without the mark that tells what it is
     "latin1.csv": "a,b\n1,\xe9\n2,y\n".encode("latin-1"),

@@ -13,6 +13,7 @@ from xmlp.cli.text import shown
 from xmlp.data import NumberColumn, Survey, Table, TableSchema, mean_and_scale
 from xmlp.data.batches import split_rows
 from xmlp.data.table import check_range, labels
+from xmlp.host.arrays import refuse_small
 from xmlp.losses import LossName
 from xmlp.metrics import MetricName
 from xmlp.model.network import Network
@@ -159,6 +160,7 @@ def table(
         raise click.UsageError(f"--target is missing: which column of {whole.name} is to be predicted? It has: {names}")
     survey = Survey.of(whole, target, task, columns=columns, missing=missing)
     survey.check(whole)
+    _refuse_small(whole, survey, dtype)
     if len(survey.kept) < len(whole):
         whole = whole.take(survey.kept)
     numbers = {column.name: column.kind == "number" for column in survey.learnt}
@@ -174,6 +176,17 @@ def table(
     _warn_of_coarse_targets(job, dtype)
     _tell_of_constants(job)
     return job
+
+
+def _refuse_small(table: Table, survey: Survey, dtype: str) -> None:
+    """Refuse a column of numbers of which the dtype keeps next to nothing."""
+    target = None if survey.classes else survey.target
+    for column in (*survey.learnt, target):
+        if column is not None and isinstance(column.low, float) and isinstance(column.high, float):
+            try:
+                refuse_small(np.asarray([column.low, column.high]), "the column", dtype)
+            except ValueError as error:
+                raise table.error(str(error), column=column.name) from None
 
 
 def _tell_of_constants(job: Job) -> None:

@@ -21,6 +21,7 @@ from xmlp.backends import BackendLike, owner
 from xmlp.callbacks import EarlyStopping
 from xmlp.errors import unknown
 from xmlp.estimators import arrays
+from xmlp.estimators.adoption import adopt
 from xmlp.estimators.protocol import CallbackSupport, fit_tasks
 from xmlp.estimators.settings import Rate, alike, frozen, later
 from xmlp.host.arrays import host_array, refuse_containers, refuse_times, spans
@@ -112,7 +113,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     network_ : Network
-        The network underneath.
+        The network underneath. What is written into it, or put in its place if that has the same layers, is what
+        `partial_fit` and a warm start go on from.
     history_ : History
         All that was measured, per epoch.
     loss_curve_, validation_curve_ : list of float
@@ -280,6 +282,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
 
     def _go_on(self, rows: int, partial: bool) -> None:
         """Use the settings of now, as far as what has been learnt allows; refuse the others."""
+        self._adopt()
         settings, used = self._settings(), self.__dict__.get("_used", {})
         changed = [name for name, old in used.items() if not alike(settings[name], old)]
         for name in [name for name in changed if name in self._fixed]:
@@ -359,6 +362,10 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
     def _finished(self, network: Network) -> Network:
         """The network as users see it."""
         return network
+
+    def _adopt(self) -> None:
+        """Go on from what `network_` is now."""
+        adopt(self._trainer.network, self.network_)
 
     def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
         """Take note of targets before training on them."""

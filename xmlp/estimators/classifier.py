@@ -20,6 +20,7 @@ from xmlp.estimators.settings import loss_named
 from xmlp.host.arrays import host_array, refuse_containers
 from xmlp.losses import BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from xmlp.metrics.base import of_classes
+from xmlp.network.row_weights import by_class
 from xmlp.types import Array, ClassWeights, Data, Labels, LinkName
 
 
@@ -34,7 +35,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     Parameters
     ----------
     class_weight : dict of label to weight, "balanced", or a list of those, optional
-        Labels that a dict leaves out have the weight 1. Several labels a row take a list, one for each output, or one
+        Labels that a dict leaves out have the weight 1. One that is no class is an error, unless all classes have
+        weights, as scikit-learn has it. Several labels a row take a list, one for each output, or one
         for all.
     **others
         Those of `xmlp.estimators.base.BaseMLP`: `hidden_layer_sizes`, `activation`, `dropout`, `optimizer`, ...
@@ -323,12 +325,10 @@ def _refuse_missing(labels: Any) -> None:
 
 
 def _of_labels(given: Any, labels: list[Any]) -> Any:
-    """Weights by the number of the label; one that is not given is 1."""
+    """Weights by the number of the label."""
     if not isinstance(given, Mapping):
         return given
-    if strange := set(given) - set(labels):
-        raise ValueError(f"class_weight has the label {min(strange, key=str)!r}; the classes are {labels}")
-    return {i: given.get(label, 1.0) for i, label in enumerate(labels)}
+    return dict(enumerate(by_class(given, labels)))
 
 
 def _missing(y: Any) -> Any:

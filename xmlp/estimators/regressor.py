@@ -14,7 +14,7 @@ from xmlp.estimators.alone import alone
 from xmlp.estimators.base import BaseMLP
 from xmlp.estimators.protocol import with_callbacks
 from xmlp.estimators.settings import loss_named
-from xmlp.estimators.units import Moments, Units, move, none, with_units
+from xmlp.estimators.units import Moments, Units, move, none, units_of, with_units
 from xmlp.host.arrays import host_array
 from xmlp.host.settings import flag
 from xmlp.losses import AbsoluteError, Loss, SquaredError
@@ -113,7 +113,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             return self.network_.predict_response(x)
         z = self._before_units().predict(x)
         xp = array_namespace(z)
-        y = self._of_network.to(z, xp, device(z))
+        y = units_of(self.network_, self._of_network).to(z, xp, device(z))
         return y if self._wide else xp.astype(y, z.dtype)
 
     def _before_units(self) -> Network:
@@ -179,6 +179,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
             return bool(self.scale_targets)
         return isinstance(self._loss(), (SquaredError, AbsoluteError))
 
+    def _adopt(self) -> None:
+        super()._adopt()
+        if self._units is not None:
+            self._units = units_of(self.network_, self._units)
+
     def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
         latest = Moments.of(targets, weights)
         if self._units is None:
@@ -186,7 +191,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
                 self._warn_of_scale(latest)
             return
         self._moments = self._moments.joined(latest) if partial and self._moments is not None else latest
-        old, self._units = self._units, self._units.after(self._moments)
+        latest_units = self._units.after(self._moments)
+        latest_units.check(self._trainer.network.dtype)
+        old, self._units = self._units, latest_units
         self._moved = old, self._trainer.steps, move(self._trainer.network, old, self._units)
 
     def _warn_of_scale(self, moments: Moments) -> None:

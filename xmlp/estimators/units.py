@@ -63,6 +63,19 @@ class Units(NamedTuple):
         varies = moments.deviation > 0
         return Units(moments.mean, np.where(varies, moments.deviation, self.scale), self.known | varies)
 
+    def check(self, dtype: str) -> None:
+        """Refuse a scale that a network of this dtype, which keeps its reciprocal, cannot hold."""
+        least, most = (float(limit) for limit in (np.finfo(dtype).smallest_normal, np.finfo(dtype).max))
+        with np.errstate(over="ignore"):
+            held = (1 / self.scale <= most) & (1 / self.scale >= least)
+        if not held.all():
+            deviation = float(self.scale[int(held.argmin())])
+            hint = ', or pass dtype="float64"' * (dtype == "float32" and 1e-308 < deviation < 1e307)
+            raise ValueError(
+                f"y has the deviation {deviation:.3g}, from which a network of {dtype} cannot bring its outputs back "
+                f"to the units of y. Scale y{hint}."
+            )
+
     def to(self, z: Any, xp: Any, place: Any) -> Any:
         """Outputs z of a network, in units of y and in double precision."""
         mean, scale = (xp.asarray(a, dtype=xp.float64, device=place) for a in (self.mean, self.scale))
@@ -75,9 +88,23 @@ def with_units(network: Network, units: Units) -> Network:
     stats = np.zeros(network.stats_layout.size + 2 * len(units.mean))
     vectors = {"theta": network.theta, "stats": stats}
     whole = Network.of_vectors(layers, network.in_features, network.backend, network.seed, vectors, network.settings())
-    own = {"mean": put(-units.mean / units.scale), "scale": put(1.0 / units.scale)}
-    whole.statistics = [*network.statistics, own]
+    whole.statistics = [*network.statistics, {name: put(value) for name, value in _layer(units).items()}]
     return whole
+
+
+def _layer(units: Units) -> dict[str, HostArray]:
+    """What the last layer keeps."""
+    return {"mean": -units.mean / units.scale, "scale": 1.0 / units.scale}
+
+
+def units_of(network: Network, units: Units) -> Units:
+    """The units of a network's last layer: these, to the last bit, unless others have been written into it."""
+    get, dtype = network.backend.to_host, network.dtype
+    kept = {name: get(value) for name, value in network.statistics[-1].items()}
+    if all(np.array_equal(kept[name], value.astype(dtype)) for name, value in _layer(units).items()):
+        return units
+    scale = 1.0 / kept["scale"].astype(np.float64)
+    return Units(-kept["mean"] * scale, scale, np.ones_like(units.known))
 
 
 def none(outputs: int) -> Units:

@@ -244,6 +244,23 @@ def check_finite(array: HostArray, what: str) -> None:
     )
 
 
+def refuse_small(array: HostArray, what: str, dtype: str) -> None:
+    """Refuse numbers of which a floating dtype keeps next to nothing: all below its smallest normal number.
+
+    >>> import numpy as np
+    >>> refuse_small(np.asarray([0.0, 1e-42]), "y", "float32")
+    Traceback (most recent call last):
+    ...
+    ValueError: y holds no number above 1e-42, which is too small for float32. Scale it, or use dtype="float64".
+    """
+    if array.dtype.kind != "f" or not array.size:
+        return
+    most = max(float(array.max()), -float(array.min()))
+    if 0 < most < float(np.finfo(dtype).smallest_normal):
+        wider = ', or use dtype="float64"' if most >= float(np.finfo(np.float64).smallest_normal) else ""
+        raise ValueError(f"{what} holds no number above {most:.3g}, which is too small for {dtype}. Scale it{wider}.")
+
+
 def cast(array: HostArray, dtype: str) -> HostArray:
     """A host array in another dtype; an overflow of a finite value is an error and not an infinity.
 

@@ -492,8 +492,10 @@ class Trainer:
         output_weight : array (outputs,), optional
             Multiplies the sample weights, of the validation data too.
         class_weight : dict of label to weight, or "balanced", optional
-            Multiplies the sample weights, not of `validation_data`. "balanced" is W / (classes * W_c) with the weight W
-            of all rows and W_c of the class. For several labels a row also a list of them, one per output.
+            Multiplies the sample weights, not of `validation_data`. Classes that a dict leaves out have the weight 1;
+            a label that is no class is an error, unless all classes have weights. "balanced" is W / (classes * W_c)
+            with the weight W of all rows and W_c of the class. For several labels a row also a list of them, one per
+            output.
         shuffle : bool
             Default True.
         verbose : bool

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from xmlp.backends import Backend, owner
-from xmlp.host.arrays import cast, centred, check_finite, host_array, resolved
+from xmlp.host.arrays import cast, centred, check_finite, host_array, refuse_small, resolved
 from xmlp.host.settings import count as count
 from xmlp.losses import LOSSES, Link, Loss
 from xmlp.network import row_weights as weights
@@ -160,12 +160,14 @@ class Inputs:
         *,
         output_weight: Any = None,
         class_weight: Any = None,
+        whole: bool = False,
     ) -> tuple[Array, Array, HostArray | None]:
         """Features and targets on the device, and weights on the host, of as many rows each.
 
         Targets are as `loss` takes them, reals (N, outputs) or int32 labels (N,). Weights are float64, (N,) or
         (N, outputs), None if there are none: the product of those of the rows, of the outputs, of the classes, and of 0
-        for each target that is missing. `placed` brings them to the device.
+        for each target that is missing. `placed` brings them to the device. Where these are the `whole` of the data,
+        targets that all vanish in the dtype are refused.
         """
         kinds = {owner(a) or "numpy" for a in (x, y)} - {"numpy", self.backend.name}
         if len({owner(a) or "numpy" for a in (x, y)}) > 1 and kinds:
@@ -175,6 +177,8 @@ class Inputs:
         features, _ = self.features(x, what[0])
         filled, present = weights.without_gaps(self.host(y, what[1]), what[1], outputs, loss.elementwise)
         targets = loss.prepare(filled, outputs)
+        if whole:
+            refuse_small(targets, what[1], self.backend.dtype)
         rows = features.shape[0]
         if targets.shape[0] != rows:
             raise ValueError(f"{what[0]} has {rows} rows, {what[1]} has {targets.shape[0]}")
@@ -196,7 +200,7 @@ class Inputs:
         of_outputs = None if output_weight is None else weights.of_outputs(output_weight, outputs)
         value = weights.product(tame(of_rows), tame(of_outputs))
         if class_weight is not None:
-            of_classes = weights.of_classes(targets, class_weight, value, loss.elementwise)
+            of_classes = weights.of_classes(targets, class_weight, value, loss.elementwise, outputs)
             value = weights.product(value, tame(of_classes))
         if value is None:
             return None

@@ -10,7 +10,8 @@ of all rows has exactly the gradient of all repeated rows. Dividing by the weigh
 a rare heavy row would weigh no more than the batch that it falls into.
 """
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,19 +140,41 @@ def product(*factors: HostArray | None) -> HostArray | None:
     return result
 
 
-def of_classes(labels: HostArray, class_weight: Any, base: HostArray | None, several: bool) -> HostArray:
+def by_class(class_weight: Mapping[Any, Any], classes: Sequence[Any]) -> list[Any]:
+    """The weight of each class, 1 for those that a dict leaves out.
+
+    A label that is no class is an error, as it may be misspelt, unless all classes have weights: a part of the data may
+    lack one. So does scikit-learn.
+
+    >>> by_class({"rare": 5.0}, ["rare", "usual"]), by_class({0: 1.0, 1: 2.0, 2: 9.0}, [0, 1])
+    ([5.0, 1.0], [1.0, 2.0])
+    """
+    known, without = set(classes), [label for label in classes if label not in class_weight]
+    if without and (strange := [label for label in class_weight if label not in known]):
+        label = np.asarray(strange[0]).item()
+        raise ValueError(
+            f"class_weight has the label {label!r} and no weight for the label {without[0]!r}; the classes are "
+            f"{reprlib.repr(list(classes))}. Write the label as one of them, or give every class a weight."
+        )
+    return [class_weight.get(label, 1.0) for label in classes]
+
+
+def of_classes(labels: HostArray, class_weight: Any, base: HostArray | None, several: bool, outputs: int) -> HostArray:
     """The weight of each label (N,), or of each of several labels a row (N, outputs).
 
     Parameters
     ----------
     labels : array (N,) or (N, outputs)
     class_weight : dict of label to weight, or "balanced"
-        Several labels a row take a list of them, one per output (None for no weights), or one for all. "balanced" is
-        W / (classes * W_c), W being the weight of all rows and W_c that of the class.
+        As in `by_class`; the classes are those of the outputs, and what other numbers occur. Several labels a row take
+        a list of them, one per output (None for no weights), or one for all. "balanced" is W / (classes * W_c), W
+        being the weight of all rows and W_c that of the class.
     base : array (N,) or (N, outputs), optional
         The weights of the rows, which balance the classes.
     several : bool
         Whether a row may have several labels, or a matrix is rather one-hot.
+    outputs : int
+        As many as there are classes, unless a row may have several labels.
     """
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -161,17 +184,16 @@ def of_classes(labels: HostArray, class_weight: Any, base: HostArray | None, sev
     if labels.ndim == 1:
         base = np.ones(1) if base is None else base.reshape(len(base), -1).mean(axis=1)
         base = np.broadcast_to(base, labels.shape)
-        return _of_labels(labels, class_weight, base)
-    outputs = labels.shape[1]
+        return _of_labels(labels, class_weight, base, 2 if several else outputs)
     if isinstance(class_weight, (str, Mapping)):
         class_weight = [class_weight] * outputs
     if not isinstance(class_weight, (list, tuple)) or len(class_weight) != outputs:
         raise TypeError(f'class_weight for {outputs} outputs is "balanced", a dict, or a list of {outputs} of them')
     base = np.ones(labels.shape) if base is None else np.broadcast_to(base.reshape(len(base), -1), labels.shape)
-    return np.stack([_of_labels(labels[:, k], class_weight[k], base[:, k]) for k in range(outputs)], axis=1)
+    return np.stack([_of_labels(labels[:, k], class_weight[k], base[:, k], 2) for k in range(outputs)], axis=1)
 
 
-def _of_labels(labels: HostArray, class_weight: Any, base: HostArray) -> HostArray:
+def _of_labels(labels: HostArray, class_weight: Any, base: HostArray, classes: int) -> HostArray:
     if class_weight is None:
         return np.ones(len(labels))
     if isinstance(class_weight, str) and class_weight == "balanced":
@@ -183,8 +205,9 @@ def _of_labels(labels: HostArray, class_weight: Any, base: HostArray) -> HostArr
         raise ValueError(unknown("class_weight", class_weight, ("balanced",)))
     if not isinstance(class_weight, Mapping):
         raise TypeError(f'class_weight is a dict of label to weight or "balanced", got {class_weight!r}')
-    if missing := set(np.unique(labels).tolist()) - set(class_weight):
-        raise ValueError(f"class_weight has no weight for the label {min(missing)}")
-    weights = host_array([class_weight[k] for k in labels.tolist()], "class_weight")
-    _check(weights, "class_weight")
-    return weights
+    known = np.union1d(np.arange(classes), labels)
+    weights = host_array(by_class(class_weight, known.tolist()), "class_weight")
+    check_finite(weights, "class_weight")
+    if weights.min() < 0:
+        raise ValueError(f"class_weight must not be negative, got {weights.min()} for {known[weights.argmin()]}")
+    return np.asarray(weights[np.searchsorted(known, labels)])

@@ -92,7 +92,7 @@ class Preparation:
             raise ValueError("fit needs y, the targets of the rows of x; only an iterable of batches goes without")
         whole, weights = self.checked(
             (given.x, given.y, given.sample_weight), ("x", "y"), output_weight=given.output_weight,
-            class_weight=given.class_weight,
+            class_weight=given.class_weight, whole=not self._run.part,
         )  # fmt: skip
         data, validation, mean = self._split(whole, weights, fit.validation_split)
         return Rows(data, fit.batch_size, fit.shuffle, self._run), validation, mean
