@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 
 FILE, FUNCTION = 450, 40  # lines
 
-LARGER_FILES = {}
-LARGER_FUNCTIONS = {
-    "cli/train.py command": 58,
-}
+LARGER_FILES: dict[str, int] = {}
+LARGER_FUNCTIONS: dict[str, int] = {}
 
 Owner = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 Found = tuple[str, int, str, str]  # path, line, rule, text

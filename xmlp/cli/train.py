@@ -155,13 +155,7 @@ def command(
         raise click.UsageError("--quiet and --json exclude each other")
     about = {"--target": target, "--task": task, "--columns": columns or None, "--missing": missing}
     options.refuse_without_file(csv, {**about, "--separator": separator, "--encoding": encoding})
-    if force and resume:
-        raise click.UsageError("--force and --resume exclude each other")
-    exists = paths.writable(path, csv).exists()
-    run = Run(Path(folder or f"{path}.checkpoints"), save_every, force)
-    run.check(resume)
-    if exists and not (force or resume):
-        raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
+    run = _run(csv, path, folder, save_every, force, resume)
     recipe = _recipe(DIGITS if csv is None else TABLE, {name: v for name, v in settings.items() if v is not None})
     _optimizer(recipe, 1)
     device = _backend(backend, dtype)
@@ -170,21 +164,14 @@ def command(
     else:
         how = {"separator": separator, "encoding": encoding}
         job = jobs.table(csv, target, task, missing or "mean", columns, recipe.validation, seed, dtype, **how)
-    if resume and not run.saved and Path(path).exists():
-        if not _finished(path, recipe, seed, device.dtype, job):
-            raise click.UsageError(f"there is nothing to resume: {run.folder} holds no checkpoint, and {path} exists")
-        click.echo(f"nothing to resume: {shown(path)} is the model of such a run that was finished", err=True)
-        run.forget()  # what a save left that was killed
+    if resume and not run.saved and _is_finished(run, path, recipe, seed, device.dtype, job):
         return
-    held = 0 if job.validation is None else len(job.validation.x)
-    course = Course(recipe.epochs, len(job.train.x), recipe.batch_size, job.metric, held)
     if resume and not run.saved and not quiet:
         click.echo(f"no unfinished run in {shown(run.folder)}: a new one begins", err=True)
     trainer = run.trainer(job, recipe, device, seed)
     if job.survey is not None:
         inspect.tell(job.survey, quiet=quiet, as_json=as_json)
-    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    report = (Quiet if quiet else Json if as_json else View if terminal else Lines)(course)
+    report = _reporter(quiet, as_json)(_course(job, recipe))
     try:
         with xmlp.deterministic() if deterministic else contextlib.nullcontext():
             ended = _train(trainer, job, recipe, report, path)
@@ -194,18 +181,58 @@ def command(
     if ended.signal is None:
         run.forget()
         return
-    context = click.get_current_context()
     if not quiet:
-        chosen = job.validation is not None and ended.kept
-        weights = f"the weights of epoch {ended.kept}, the best," if chosen else "the weights so far"
-        where = f"in epoch {trainer.epoch + 1} of {recipe.epochs}; {weights} are in {shown(path)}"
-        again = [word for word in context.meta["arguments"] if word not in ("--force", "--resume")]
-        click.echo(f"stopped by {ended.signal.name} {where}", err=True)
-        click.echo(f"to go on: xmlp train {shown(shlex.join([*again, '--resume']))}", err=True)
-    context.exit(128 + ended.signal)
+        _tell_how_to_go_on(trainer, job, recipe, ended, path)
+    click.get_current_context().exit(128 + ended.signal)
 
 
-def _finished(path: str, recipe: Recipe, seed: int, dtype: str, job: jobs.Job) -> bool:
+def _run(csv: str | None, path: str, folder: str | None, save_every: float, force: bool, resume: bool) -> "Run":
+    """The run that the options ask for, if its files allow it."""
+    if force and resume:
+        raise click.UsageError("--force and --resume exclude each other")
+    exists = paths.writable(path, csv).exists()
+    run = Run(Path(folder or f"{path}.checkpoints"), save_every, force)
+    run.check(resume)
+    if exists and not (force or resume):
+        raise click.UsageError(f"{path} exists already: choose another --model, or overwrite it with --force")
+    return run
+
+
+def _course(job: jobs.Job, recipe: Recipe) -> Course:
+    held = 0 if job.validation is None else len(job.validation.x)
+    return Course(recipe.epochs, len(job.train.x), recipe.batch_size, job.metric, held)
+
+
+def _reporter(quiet: bool, as_json: bool) -> type[Quiet]:
+    """What tells how training goes."""
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return Quiet if quiet else Json if as_json else View if terminal else Lines
+
+
+def _tell_how_to_go_on(trainer: Trainer, job: jobs.Job, recipe: Recipe, ended: "Outcome", path: str) -> None:
+    """Say where a signal has cut training short, what the model is, and by which command it is finished."""
+    assert ended.signal is not None
+    chosen = job.validation is not None and ended.kept
+    weights = f"the weights of epoch {ended.kept}, the best," if chosen else "the weights so far"
+    where = f"in epoch {trainer.epoch + 1} of {recipe.epochs}; {weights} are in {shown(path)}"
+    arguments = click.get_current_context().meta["arguments"]
+    again = [word for word in arguments if word not in ("--force", "--resume")]
+    click.echo(f"stopped by {ended.signal.name} {where}", err=True)
+    click.echo(f"to go on: xmlp train {shown(shlex.join([*again, '--resume']))}", err=True)
+
+
+def _is_finished(run: "Run", path: str, recipe: Recipe, seed: int, dtype: str, job: jobs.Job) -> bool:
+    """Whether a run without checkpoints needs none, as its model is there; the model of another one is refused."""
+    if not Path(path).exists():
+        return False
+    if not _made_so(path, recipe, seed, dtype, job):
+        raise click.UsageError(f"there is nothing to resume: {run.folder} holds no checkpoint, and {path} exists")
+    click.echo(f"nothing to resume: {shown(path)} is the model of such a run that was finished", err=True)
+    run.forget()  # what a save left that was killed
+    return True
+
+
+def _made_so(path: str, recipe: Recipe, seed: int, dtype: str, job: jobs.Job) -> bool:
     """Whether a model came out of a run with these settings and data.
 
     How many epochs one with patience takes is not known.

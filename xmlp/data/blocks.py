@@ -34,6 +34,9 @@ class Block(Protocol):
     def strings(self, column: int) -> Strings:
         """All cells."""
 
+    def cell(self, column: int, row: int) -> str:
+        """One of them."""
+
     def numbers(self, column: int, strict: bool) -> Floats | None:
         """Cells that are plain finite numbers, NaN for others; None if strict and there is another."""
 
@@ -129,6 +132,10 @@ class Lists:
         """All cells."""
         return list(self.columns[column])
 
+    def cell(self, column: int, row: int) -> str:
+        """One of them."""
+        return self.columns[column][row]
+
     def numbers(self, column: int, strict: bool) -> Floats | None:
         """Cells that are plain finite numbers."""
         return plain_numbers(self.columns[column], strict)
@@ -180,6 +187,11 @@ class Spans:
     def strings(self, column: int) -> Strings:
         """All cells."""
         return self._texts(*self._span(column))
+
+    def cell(self, column: int, row: int) -> str:
+        """One of them."""
+        start, stop = self._span(column)
+        return self._texts(start[row : row + 1], stop[row : row + 1])[0]
 
     def numbers(self, column: int, strict: bool) -> Floats | None:
         """Cells that are plain finite numbers."""

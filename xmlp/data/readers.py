@@ -258,6 +258,10 @@ class _Polars:
         found: Strings = self._frame.to_series(column).to_list()
         return trimmed(found)
 
+    def cell(self, column: int, row: int) -> str:
+        """One of them."""
+        return str(self._frame.to_series(column)[row]).lstrip(" ")
+
     def numbers(self, column: int, strict: bool) -> Floats | None:
         """Cells that are plain finite numbers."""
         import polars
@@ -317,6 +321,10 @@ class _Arrow:
         """All cells."""
         found: Strings = self._table.column(column).to_pylist()
         return trimmed(found)
+
+    def cell(self, column: int, row: int) -> str:
+        """One of them."""
+        return str(self._table.column(column)[row].as_py()).lstrip(" ")
 
     def numbers(self, column: int, strict: bool) -> Floats | None:
         """Cells that are plain finite numbers."""

@@ -71,7 +71,7 @@ class _Store:
     def cell(self, name: str, row: int) -> str:
         for block in self.blocks:
             if row < len(block.lines):
-                return block.strings(self.position[name])[row]
+                return block.cell(self.position[name], row)
             row -= len(block.lines)
         raise IndexError(row)
 
@@ -116,7 +116,7 @@ class _Store:
 
 def _merged(parts: Sequence[tuple[list[str], npt.NDArray[Any]]]) -> Cells:
     """The cells of several blocks without the space around them, each different text once."""
-    found, place = different(text.strip() for texts, _ in parts for text in texts)
+    found, place = different(map(str.strip, itertools.chain.from_iterable(texts for texts, _ in parts)))
     codes, start, seen = np.empty(sum(len(local) for _, local in parts), dtype=np.int64), 0, 0
     for texts, local in parts:
         stop, end = start + len(local), seen + len(texts)
@@ -137,6 +137,10 @@ class _Settled:
         if isinstance(held, Cells):
             return [held.texts[code] for code in held.codes]
         return [*map(repr, held.tolist())]
+
+    def cell(self, column: int, row: int) -> str:
+        held = self._columns[column]
+        return held.texts[held.codes[row]] if isinstance(held, Cells) else repr(held[row].item())
 
     def numbers(self, column: int, strict: bool) -> Floats | None:
         held = self._columns[column]
