@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -286,3 +287,13 @@ def test_a_schema_is_small_and_plain_json(here):
     assert isinstance(schema.columns[0], NumberColumn)
     assert TableSchema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
     assert len(json.dumps(data)) < 3000
+
+
+def test_an_option_that_is_told_can_be_typed(here):
+    """As a shell reads it: a name may have spaces."""
+    rows = "\n".join(f"{1 + k % 12}.{2015 + k % 7},{k}" for k in range(60))
+    Path("sold.csv").write_text(f"sold month,price\n{rows}\n", encoding="utf-8")
+    told = run("inspect", "sold.csv", "--target", "price").stdout
+    option = re.search(r"say (--columns .*)", " ".join(told.split()))[1]
+    again = run("inspect", "sold.csv", "--target", "price", *shlex.split(option)).stdout
+    assert re.search(r"sold month +date", again)

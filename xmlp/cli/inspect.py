@@ -1,6 +1,7 @@
 """`xmlp inspect`: what a CSV file is taken for, on one screen, as it is shown before training."""
 
 import reprlib
+import shlex
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -99,7 +100,7 @@ def screen(found: Survey, width: int) -> Iterator[str]:
 def _with_option(column: Decision, note: str) -> str:
     """A note whose `:kind` is written out as the option that it stands for."""
     words, colon, kind = note.rpartition(", say :")
-    return f"{words}, say --columns {wish(column.name, kind)}" if colon else note
+    return f"{words}, say --columns {shlex.quote(wish(column.name, kind))}" if colon else note
 
 
 def _target(found: Survey, width: int) -> Iterator[str]:
