@@ -78,9 +78,9 @@ Backend.again = _again
 
 @once
 def _make(library: BackendName, device: str | None, dtype: Dtype, *options: bool) -> Backend:
-    made: Backend = _module(library).make(device, dtype, *options)
-    made.asked = device
-    return made
+    instance: Backend = _module(library).make(device, dtype, *options)
+    instance.asked = device
+    return instance
 
 
 def _module(library: BackendName) -> Any:
@@ -112,14 +112,14 @@ def available_backends() -> dict[str, str]:
     >>> xmlp.available_backends()["numpy"] == numpy.__version__
     True
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in _LIBRARIES:
         try:
             backend(name)
-            found[name] = str(_module(name).version)
+            versions[name] = str(_module(name).version)
         except BackendError as error:
-            found[name] = str(error)
-    return found
+            versions[name] = str(error)
+    return versions
 
 
 def owner(array: object) -> BackendName | None:

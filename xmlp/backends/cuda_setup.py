@@ -14,24 +14,24 @@ NO_DEVICE = (
 
 def packages() -> list[str]:
     """The CuPy packages that are installed; more than one overwrite each other's files."""
-    found = []
+    names = []
     for name in _PACKAGES:
         try:
             importlib.metadata.version(name)
-            found.append(name)
+            names.append(name)
         except importlib.metadata.PackageNotFoundError:
             pass
-    return found
+    return names
 
 
 def several_packages() -> str | None:
     """What is wrong if more than one CuPy package is installed."""
-    found = packages()
-    if len(found) < 2:
+    names = packages()
+    if len(names) < 2:
         return None
     return (
-        f"{len(found)} CuPy packages are installed ({', '.join(found)}) and overwrite each other's files: "
-        f"pip uninstall -y {' '.join(found)}, then install the one for the CUDA version that `nvidia-smi` shows"
+        f"{len(names)} CuPy packages are installed ({', '.join(names)}) and overwrite each other's files: "
+        f"pip uninstall -y {' '.join(names)}, then install the one for the CUDA version that `nvidia-smi` shows"
     )
 
 

@@ -69,9 +69,9 @@ class Checkpoint(Callback):
         if self.folder.exists() and not self.folder.is_dir():
             raise NotADirectoryError(f"{self.folder} is a file; a Checkpoint writes several and needs a folder")
         self.folder.mkdir(parents=True, exist_ok=True)
-        found = steps_in(self.folder)[::-1]
-        before = [path for path in found if path.stem <= _name(trainer)]
-        if len(before) < len(found) and not trainer.resumed:
+        checkpoints = steps_in(self.folder)[::-1]
+        before = [path for path in checkpoints if path.stem <= _name(trainer)]
+        if len(before) < len(checkpoints) and not trainer.resumed:
             raise ValueError(
                 f"{self.folder} holds checkpoints of another run: go on with it, Trainer.resume({str(self.folder)!r}), "
                 "or choose another folder"

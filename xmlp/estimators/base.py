@@ -396,18 +396,18 @@ class BaseMLP(CallbackSupport, BaseEstimator):  # type: ignore[misc]
         data, backend = self._trainer.preparation.data((x, y), ("X", "y")), self._trainer.network.backend
         return data if weights is None else data._replace(weights=backend.from_host(weights))
 
-    def _optimizer(self, rows: int, made: int) -> tuple[Optimizer, "Rate"]:
+    def _optimizer(self, rows: int, steps_before: int) -> tuple[Optimizer, "Rate"]:
         """The optimizer of the settings, whose schedule begins after the steps `made` so far."""
         optimizer, wanted = optimizers.get(self.optimizer), self.learning_rate
         if isinstance(wanted, str) and wanted != "auto":
             if wanted not in _SCHEDULES:
                 raise ValueError(unknown("learning_rate", wanted, ["auto", *_SCHEDULES]))
             steps, start = self.max_iter * len(self._spans(rows)), rate(optimizer.lr, 0)
-            schedule = later(_SCHEDULES[wanted](start, total_steps=steps), made)
-            return replace(optimizer, lr=schedule), Rate((wanted, start), made + steps)
+            schedule = later(_SCHEDULES[wanted](start, total_steps=steps), steps_before)
+            return replace(optimizer, lr=schedule), Rate((wanted, start), steps_before + steps)
         if isinstance(wanted, str):
             wanted = optimizer.lr
-        return replace(optimizer, lr=later(wanted, made)), Rate(wanted)
+        return replace(optimizer, lr=later(wanted, steps_before)), Rate(wanted)
 
     def _spans(self, rows: int) -> list[tuple[int, int]]:
         """Where the batches of an epoch start and stop: a row alone has no variance to normalise by."""
@@ -558,8 +558,8 @@ def _measured(wanted: Any, monitor: Any) -> list[metrics.Metric]:
     wanted = [wanted] if isinstance(wanted, str) or callable(wanted) else list(wanted)
     if monitor not in ("auto", "loss"):
         wanted.append(monitor)
-    found: dict[str, metrics.Metric] = {}
+    by_name: dict[str, metrics.Metric] = {}
     for metric in map(metrics.get, wanted):
-        if metric.name in _TAKEN or found.setdefault(metric.name, metric).function is not metric.function:
+        if metric.name in _TAKEN or by_name.setdefault(metric.name, metric).function is not metric.function:
             raise ValueError(f"the name of the metric {metric.name!r} is taken: give the function another __name__")
-    return list(found.values())
+    return list(by_name.values())

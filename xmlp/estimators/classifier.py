@@ -141,8 +141,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def predict(self, X: Data) -> Array:
         """Labels (N,), or (N, outputs) of 0 and 1; with the thresholds of the network, if it has any."""
-        found = arrays.host(self._outputs(X, "predict", self._decided))
-        labels = found if self._task == "multilabel" else self.classes_[found]
+        decided = arrays.host(self._outputs(X, "predict", self._decided))
+        labels = decided if self._task == "multilabel" else self.classes_[decided]
         return arrays.like(X, labels) if labels.dtype.kind in "biuf" else labels
 
     def _decided(self, x: Any) -> Array:
@@ -151,8 +151,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return arrays.host(self.network_.predict(x)).argmax(axis=1)
         if self.network_.thresholds is not None:
             return arrays.host(self.network_.predict_label(x)).astype(np.int64)
-        found = (arrays.host(self.network_.predict(x)) > self._half).astype(np.int64)
-        return found[:, 0] if self._task == "binary" else found
+        positive = (arrays.host(self.network_.predict(x)) > self._half).astype(np.int64)
+        return positive[:, 0] if self._task == "binary" else positive
 
     @property
     def _half(self) -> float:

@@ -21,15 +21,15 @@ class _Later:
     """A schedule that begins after some steps."""
 
     schedule: Any
-    made: int
+    start: int
 
     def __call__(self, step: int) -> float:
-        return float(self.schedule(step - self.made))
+        return float(self.schedule(step - self.start))
 
 
-def later(lr: Any, made: int) -> Any:
+def later(lr: Any, start: int) -> Any:
     """The rate, a schedule beginning after `made` steps."""
-    return _Later(lr, made) if callable(lr) and made else lr
+    return _Later(lr, start) if callable(lr) and start else lr
 
 
 def frozen(value: Any) -> Any:

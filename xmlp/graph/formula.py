@@ -140,11 +140,11 @@ class Formula:
         if isinstance(source, tuple):
             return _derived, (Formula(source[0], self.scalars), source[1])
         home = source.__module__, getattr(source, "__qualname__", "")
-        found = getattr(_found(*home), "_definition", None) is self._definition
-        library = None if found and _importable(home[0]) else _cloudpickle()
+        reachable = getattr(_found(*home), "_definition", None) is self._definition
+        library = None if reachable and _importable(home[0]) else _cloudpickle()
         if library is not None:
             return _of_value, (sys.version_info[:2], library.loads, library.dumps(source), self.scalars)
-        if found:
+        if reachable:
             return _named, (*home, self.scalars)
         raise TypeError(
             f"the formula {self.name} cannot be pickled: it is not a name of the module that it was written in. "
@@ -361,13 +361,13 @@ def _cloudpickle() -> Any:
 
 def _named(module: str, name: str, scalars: Mapping[str, float]) -> Formula:
     """The formula of that name as it comes out of a pickle: the object itself, unless its scalars differ."""
-    found = _found(module, name)
-    if not isinstance(found, Formula):
+    formula = _found(module, name)
+    if not isinstance(formula, Formula):
         raise AttributeError(
             f"the module {module} has no formula {name}; another process finds formulas by their names in modules that "
             "it can import: define it in one, or install cloudpickle"
         )
-    return found if found.scalars == scalars else found.bind(**scalars)
+    return formula if formula.scalars == scalars else formula.bind(**scalars)
 
 
 def _of_value(python: tuple[int, int], loads: Callable[[bytes], Any], code: bytes, scalars: Any) -> Formula:
@@ -377,8 +377,8 @@ def _of_value(python: tuple[int, int], loads: Callable[[bytes], Any], code: byte
             "a pickle holds a formula by value, as code for Python {}.{}, but this is Python {}.{}: define the formula "
             "in a module, where both find it by name".format(*python, *sys.version_info[:2])
         )
-    found = elementwise(loads(code))
-    return found if found.scalars == scalars else found.bind(**scalars)
+    formula = elementwise(loads(code))
+    return formula if formula.scalars == scalars else formula.bind(**scalars)
 
 
 def _derived(formula: Formula, argument: str | None) -> Formula:

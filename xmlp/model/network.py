@@ -557,9 +557,9 @@ class Network:
     def settings(self) -> dict[str, Any]:
         """Link, metadata, and the decisions that were made from data."""
         known = {name: (getattr(self, name), default) for name, default in saved.DECISIONS.items()}
-        made = {name: value for name, (value, default) in known.items() if value != default}
+        changed = {name: value for name, (value, default) in known.items() if value != default}
         link = self.link if self.link in loss_functions.LINKS else self.link_object
-        return {"link": link, "metadata": self.metadata, **made}
+        return {"link": link, "metadata": self.metadata, **changed}
 
     @classmethod
     def of_vectors(

@@ -52,8 +52,8 @@ class Functions:
     ) -> tuple[Array, Array]:
         """The loss of rows, 0-d, and its gradient (P,)."""
         outputs = {"value": (), "gradient": (self._chain.layout.size,)}
-        made = self._call(value_and_grad, outputs, loss, own, rows, theta)
-        return made["value"], made["gradient"]
+        results = self._call(value_and_grad, outputs, loss, own, rows, theta)
+        return results["value"], results["gradient"]
 
     def sums(self, loss: Loss, own: Mapping[str, Array], rows: Rows) -> Sums:
         """The sums of rows; what does not fit on the device is computed in halves."""
@@ -62,12 +62,12 @@ class Functions:
         if rows.weights is not None:
             outputs["weight"] = ()
         try:
-            made = self._call(sums, outputs, loss, own, rows, None)
+            results = self._call(sums, outputs, loss, own, rows, None)
         except self._backend.out_of_memory:
             if size == 1:
                 raise
         else:
-            return Sums(made["total"], made.get("weight", float(size)), made["outputs"])
+            return Sums(results["total"], results.get("weight", float(size)), results["outputs"])
         self._kept.clear()  # their buffers are for batches of this size
         self._backend.release()
         a, b = (self.sums(loss, own, rows.part(half)) for half in (slice(size // 2), slice(size // 2, size)))
@@ -81,9 +81,9 @@ class Functions:
         if theta is not None:
             own, given = {"stats": own["stats"]}, {"theta": theta, **given}
         if self._planned:
-            made = self.planned(function, loss, outputs)(own, given)
-            if made is not None:
-                return made
+            results = self.planned(function, loss, outputs)(own, given)
+            if results is not None:
+                return results
         return function(Objective(self._chain, loss), self._backend, **own, **given)
 
     def planned(

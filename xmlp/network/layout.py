@@ -87,11 +87,11 @@ class Layout:
 
     def views(self, xp: Any, vector: Array) -> list[dict[str, Array]]:
         """Per layer, the named arrays in `vector`: views where the library has views."""
-        found: list[dict[str, Array]] = [{} for _ in range(self.layers)]
+        named: list[dict[str, Array]] = [{} for _ in range(self.layers)]
         for layer, name, spec, start, stop in self._by_layer:
             part = vector[start:stop]
-            found[layer][name] = part if len(spec.shape) == 1 else xp.reshape(part, spec.shape)
-        return found
+            named[layer][name] = part if len(spec.shape) == 1 else xp.reshape(part, spec.shape)
+        return named
 
     @cached_property
     def _by_layer(self) -> list[Slot]:

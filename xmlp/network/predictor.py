@@ -63,9 +63,9 @@ class Predictor:
             planned = self.passes.find(kind)
             if planned is None:
                 planned = self.passes.add(kind, self.planned_pass(*kind))
-            made = planned({"theta": theta, "stats": stats}, {"x": x})
-            if made is not None:
-                return made["y"]
+            results = planned({"theta": theta, "stats": stats}, {"x": x})
+            if results is not None:
+                return results["y"]
         return self._forward(kind, self._backend, theta, stats, x)
 
     def planned_pass(self, link: Link | None, raw: bool, temperature: float) -> PlannedFunction:

@@ -46,8 +46,8 @@ def _finite(run: Run, *arrays: Array) -> bool:
 def _sound(run: Run, last: Sums) -> bool:
     """Whether the latest step was made, and left finite numbers only."""
     to_host = run.model.backend.to_host
-    made = float(to_host(run.sums.skipped)) == float(to_host(last.skipped))
-    return made and _finite(run, *run.sums, run.model.theta, run.model.stats)
+    counted = float(to_host(run.sums.skipped)) == float(to_host(last.skipped))
+    return counted and _finite(run, *run.sums, run.model.theta, run.model.stats)
 
 
 def _first(run: Run, chunk: Chunk, after: Snapshot) -> tuple[int | None, str]:

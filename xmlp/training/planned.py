@@ -39,9 +39,9 @@ def graph_of(step: Step, state: State, batch: Batch, rows: int) -> TensorGraph:
     names = list(inputs)
 
     def traced(backend: Any, **tensors: Any) -> dict[str, Any]:
-        here, made = step.on(backend), _state(tensors)
+        here, state = step.on(backend), _state(tensors)
         data = Batch(*(tensors.get(name) for name in Batch._fields))
-        after = here(made, data, _numbers(step, backend))
+        after = here(state, data, _numbers(step, backend))
         return {name: a for name, a in arrays_of(after, data).items() if name in names and name not in Batch._fields}
 
     return tensor_graph.trace(traced, inputs, step.backend.dtype, listed="rows")
@@ -107,16 +107,16 @@ class PlannedRunner(Runner):
         self._pace((time.perf_counter() - start) / len(rates))
         return state._replace(sums=Sums(*map(self._backend.copy, sums)))
 
-    def _full(self, made: Plan, state: State, batch: Batch) -> DeviceMemoryError:
+    def _full(self, plan: Plan, state: State, batch: Batch) -> DeviceMemoryError:
         """What the step needs, and the largest batch, halved again and again, that would fit."""
         self._programs.clear()
         self._backend.release()
         free, rows = self._backend.free_bytes(), batch.size
-        size, needed = rows, _bytes(made)
-        while size > 1 and _bytes(made) > free:
+        size, needed = rows, _bytes(plan)
+        while size > 1 and _bytes(plan) > free:
             size //= 2
-            made = self._lowered(_first(batch, size), state)
-        fits = size < rows and _bytes(made) <= free
+            plan = self._lowered(_first(batch, size), state)
+        fits = size < rows and _bytes(plan) <= free
         return full(
             self._backend,
             f" with {rows} rows, which needs {needed:,} bytes beside parameters and data",
@@ -185,17 +185,17 @@ class PlannedRunner(Runner):
     def _scalar_columns(self, rates: Any, steps: Any) -> Iterator[tuple[str, Any]]:
         """The optimizer's scalars, for all steps at once where its arithmetic takes arrays, else one by one."""
         try:
-            found: list[dict[str, Any]] = [*self.step.scalars(rates, steps)]
+            scalars: list[dict[str, Any]] = [*self.step.scalars(rates, steps)]
         except Exception:  # whatever arithmetic that takes numbers only may raise
             rows = [self.step.scalars(float(lr), int(t)) for lr, t in zip(rates, steps, strict=True)]
-            found = [{k: np.asarray([row[i][k] for row in rows]) for k in rows[0][i]} for i in range(len(rows[0]))]
-        for i, values in enumerate(found):
+            scalars = [{k: np.asarray([row[i][k] for row in rows]) for k in rows[0][i]} for i in range(len(rows[0]))]
+        for i, values in enumerate(scalars):
             for name, value in values.items():
                 yield f"{i}.{name}", value
 
 
-def _bytes(made: Plan) -> int:
-    return made.work_bytes + made.held_bytes
+def _bytes(plan: Plan) -> int:
+    return plan.work_bytes + plan.held_bytes
 
 
 def _first(batch: Batch, size: int) -> Batch:

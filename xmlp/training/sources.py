@@ -41,18 +41,18 @@ class Rows:
         self.data, self.batch_size, self.shuffle = data, batch_size, shuffle
         self.run = run
 
-    def epoch(self, number: int, made: int, limit: int | None) -> Iterator[Chunk]:
+    def epoch(self, number: int, position: int, limit: int | None) -> Iterator[Chunk]:
         """The chunks of an epoch after the `made` steps that it has already, each of at most `limit` steps."""
         rows, size = self.data.x.shape[0], self.batch_size
         chain: Chain = self.run.runner.step.objective.chain
         order = chain.backend.from_host(batch_order(rows, self.run.seed, number, self.shuffle), "int32")
         batches = spans(rows, size, chain.least_rows)
         whole = sum(stop - start == size for start, stop in batches)
-        while made < whole:
-            steps = min(limit or self.run.runner.chunk, whole - made)
-            yield Chunk(self.data, order[made * size : (made + steps) * size], size, steps)
-            made += steps
-        for start, stop in batches[made:]:
+        while position < whole:
+            steps = min(limit or self.run.runner.chunk, whole - position)
+            yield Chunk(self.data, order[position * size : (position + steps) * size], size, steps)
+            position += steps
+        for start, stop in batches[position:]:
             yield Chunk(self.data, order[start:stop], stop - start, 1)
 
 
@@ -68,16 +68,16 @@ class Stream:
             )
         self.batches, self.prepared = batches, prepared
 
-    def epoch(self, number: int, made: int, limit: int | None) -> Iterator[Chunk]:
+    def epoch(self, number: int, position: int, limit: int | None) -> Iterator[Chunk]:
         """One chunk for each batch, leaving out the first `made`."""
         for i, batch in enumerate(self.batches):
             if isinstance(batch, Batch):  # of `xmlp.model.stream.Stream`: checked, and on the device
-                if i >= made:
+                if i >= position:
                     yield Chunk(batch, None, 0, 1)
                 continue
             if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
                 raise TypeError(f"batch {i} must be (x, y) or (x, y, sample_weight), got {type(batch).__name__}")
-            if i >= made:
+            if i >= position:
                 yield self.prepared(tuple(batch), (f"batch {i}: x", f"batch {i}: y"))
 
 

@@ -133,9 +133,9 @@ class Step:
         """The update's scalars for each segment; made on the host, in double precision."""
         return [self.optimizer.scalars(lr * s.lr_scale, step, s.decay) for s in self.segments]
 
-    def numbers(self, rows: int, lr: float, made: int, seed: int) -> Numbers:
+    def numbers(self, rows: int, lr: float, steps: int, seed: int) -> Numbers:
         """Those of the step after `made` others."""
-        return Numbers(share(rows), self.scalars(lr, made + 1), self.objective.chain.keys(seed, made))
+        return Numbers(share(rows), self.scalars(lr, steps + 1), self.objective.chain.keys(seed, steps))
 
     def __call__(self, state: State, batch: Batch, numbers: Numbers) -> State:
         objective, xp = self.objective, self.backend.xp
