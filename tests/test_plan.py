@@ -578,3 +578,19 @@ def test_the_plan_is_the_same_on_every_library(mode):
     made = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam").plan(16)
     here = xmlp.Network(NETWORKS["everything"], D)
     assert str(made) == str(xmlp.Trainer(here, loss="softmax_cross_entropy", optimizer="adam").plan(16))
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_arrays_of_another_library_whose_rows_are_apart_train_by_a_plan(columns):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(size=(200, columns)).astype(np.float32)
+    apart = torch.tensor(np.ascontiguousarray(x.T)).T
+    trained = []
+    for data in (x, apart):
+        network = xmlp.mlp([columns, 4, 1], seed=0)
+        trainer = xmlp.Trainer(network, loss="squared_error", optimizer="adam", planned=True)
+        trainer.fit(data, data[:, :1], epochs=2)
+        assert len(trainer.run.runner._programs)
+        trained.append(network)
+    assert np.array_equal(trained[0].theta, trained[1].theta)
+    assert np.array_equal(trained[0].predict(apart), trained[0].predict(x))

@@ -187,6 +187,15 @@ class Backend(ABC):
         """A copy of an array, on its device."""
         return self.xp.asarray(array, copy=True)
 
+    def contiguous(self, array: Array) -> Array:
+        """The array, or a copy if its library has such as do not have their rows one after another, and it is one."""
+        flags = getattr(array, "flags", None)
+        if flags is None or flags.c_contiguous:
+            return array
+        rows = self.xp.empty(array.shape, dtype=array.dtype, device=self.device)
+        rows[...] = array
+        return rows
+
     def empty(self, shape: tuple[int, ...]) -> Array:
         """A floating array of any content."""
         return self.xp.empty(shape, dtype=self.float_dtype, device=self.device)

@@ -43,7 +43,7 @@ class Inputs:
         if library != self.backend.name:
             array = self._shared(array, library, what)
         self.backend.check(array, what)
-        return array
+        return self.backend.contiguous(array)
 
     def _shared(self, array: Any, library: str, what: str) -> Array:
         here = self.backend.zeros(1)

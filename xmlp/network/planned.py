@@ -94,7 +94,7 @@ class PlannedFunction:
 
     def _bound(self, plan: Plan, arrays: dict[str, Array], copied: frozenset[str], kind: Any, rows: int) -> "_Call":
         backend, of_rows = self._backend, {name for name, shape in self._outputs.items() if None in shape}
-        arrays = {name: _copied(backend, a) if name in copied else _whole(backend, a) for name, a in arrays.items()}
+        arrays = {name: _copied(backend, a) if name in copied else backend.contiguous(a) for name, a in arrays.items()}
         for name, shape in self._outputs.items():
             arrays[name] = backend.empty(tuple(rows if n is None else n for n in shape))
             whole = name in of_rows and not any(n in copied for n in arrays if n not in (*self._fixed, *self._outputs))
@@ -130,11 +130,6 @@ class PlannedFunction:
         return tensor_graph.trace(self._function, inputs, self._backend.dtype)
 
 
-def _whole(backend: Backend, array: Array) -> Array:
-    """The array, or where it is not contiguous a copy."""
-    return array if array.flags.c_contiguous else _copied(backend, array)
-
-
 def _copied(backend: Backend, array: Array) -> Array:
     """A copy whose rows lie one after another, however those of the array do."""
     copy = backend.xp.empty(array.shape, dtype=array.dtype, device=backend.device)
@@ -164,7 +159,7 @@ class _Call:
             if name in views:
                 views[name][...] = array
             else:
-                program.bind(name, _whole(backend, array))
+                program.bind(name, backend.contiguous(array))
                 bound.append(name)
         for name, shape in self._fresh:
             program.bind(name, backend.empty(shape))

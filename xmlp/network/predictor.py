@@ -14,7 +14,6 @@ _Kind = tuple[Link | None, bool, float]  # of a pass: link, raw, temperature
 
 BLOCK = 2048  # rows that are predicted at a time unless the caller says otherwise
 _PASSES = 8  # that are kept, by link, raw and temperature
-_COPIED = 1 << 15  # bytes of an input that is copied into the program's own
 
 
 class Predictor:

@@ -42,7 +42,7 @@ class Rows:
         self.run = run
 
     def epoch(self, number: int, position: int, limit: int | None) -> Iterator[Chunk]:
-        """The chunks of an epoch after the `made` steps that it has already, each of at most `limit` steps."""
+        """The chunks of an epoch after the first `position` steps, each of at most `limit` steps."""
         rows, size = self.data.x.shape[0], self.batch_size
         chain: Chain = self.run.runner.step.objective.chain
         order = chain.backend.from_host(batch_order(rows, self.run.seed, number, self.shuffle), "int32")
@@ -69,7 +69,7 @@ class Stream:
         self.batches, self.prepared = batches, prepared
 
     def epoch(self, number: int, position: int, limit: int | None) -> Iterator[Chunk]:
-        """One chunk for each batch, leaving out the first `made`."""
+        """One chunk for each batch, leaving out the first `position`."""
         for i, batch in enumerate(self.batches):
             if isinstance(batch, Batch):  # of `xmlp.model.stream.Stream`: checked, and on the device
                 if i >= position:

@@ -134,7 +134,7 @@ class Step:
         return [self.optimizer.scalars(lr * s.lr_scale, step, s.decay) for s in self.segments]
 
     def numbers(self, rows: int, lr: float, steps: int, seed: int) -> Numbers:
-        """Those of the step after `made` others."""
+        """Those of the step after so many others."""
         return Numbers(share(rows), self.scalars(lr, steps + 1), self.objective.chain.keys(seed, steps))
 
     def __call__(self, state: State, batch: Batch, numbers: Numbers) -> State:
