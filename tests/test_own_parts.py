@@ -263,6 +263,25 @@ def test_a_classifier_with_any_loss(loss, kind):
         assert np.allclose(model.predict_log_proba(X), np.log(p))
 
 
+@dataclass(frozen=True)
+class WithoutLink(losses.SquaredError):
+    """The squared error, its link given as an object."""
+
+    link: ClassVar[losses.Link] = losses.link("identity")
+
+
+def test_a_link_is_the_same_as_an_object_and_by_its_name():
+    by_name, by_object = (
+        xmlp.MLPRegressor((4,), loss=loss, scale_targets=True, max_iter=3, random_state=0).fit(X, Y[:, 0])
+        for loss in ("squared_error", WithoutLink())
+    )
+    assert np.array_equal(by_name.predict(X), by_object.predict(X))
+    xmlp.MLPClassifier((4,), loss=WithoutLink(), max_iter=1).fit(X, X[:, 0] > 0)
+    network = xmlp.mlp([5, 4, 1], output_activation="sigmoid")
+    assert network.fit(X, X[:, :1] > 0, loss=WithoutLink(), epochs=1)
+    assert network.link == "sigmoid"
+
+
 def test_outputs_that_are_probabilities_already_pass_no_link():
     """A network that ends in a function of its own, trained with a cross-entropy of probabilities."""
     y = (X[:, :1] > 0) * 1.0

@@ -187,10 +187,10 @@ class Backend(ABC):
         """A copy of an array, on its device."""
         return self.xp.asarray(array, copy=True)
 
-    def contiguous(self, array: Array) -> Array:
-        """The array, or a copy if its library has such as do not have their rows one after another, and it is one."""
+    def contiguous(self, array: Array, copy: bool = False) -> Array:
+        """The array, or a copy whose rows lie one after another: with `copy`, and where they do not."""
         flags = getattr(array, "flags", None)
-        if flags is None or flags.c_contiguous:
+        if not copy and (flags is None or flags.c_contiguous):
             return array
         rows = self.xp.empty(array.shape, dtype=array.dtype, device=self.device)
         rows[...] = array

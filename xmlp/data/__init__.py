@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from xmlp.data.table import TableSchema
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'xmlp.data' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"xmlp.data.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker would take every name for one of the package's
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'xmlp.data' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"xmlp.data.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

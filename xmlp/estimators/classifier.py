@@ -157,7 +157,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     @property
     def _half(self) -> float:
         """The output of a network that holds two outcomes for equally probable."""
-        return 0.0 if self.network_.link_object.of_logits else 0.5
+        link = self.network_.link_object
+        return 0.0 if link.of_logits else link.threshold
 
     def decision_function(self, X: Data) -> Array:
         """The raw outputs, positive where a label is likelier than not: (N,) for two classes, else (N, outputs)."""
@@ -238,10 +239,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if isinstance(loss, SoftmaxCrossEntropy) and not several:
             kind = "two classes have one output" if self._task == "binary" else "each label has an output of its own"
             raise ValueError(f'{kind}, a sigmoid: take loss="binary_cross_entropy" instead of {loss.name}')
-        if loss.link != "identity" and not loss.output_link.of_logits:
+        link = loss.output_link
+        if not (link.is_identity or link.of_logits):
             raise ValueError(
-                f"a classifier has raw outputs, and the {loss.name} is of outputs through the link "
-                f'{loss.output_link.name!r}: take loss="auto"'
+                f"a classifier has raw outputs, and the {loss.name} is of outputs through the link {link.name!r}: "
+                'take loss="auto"'
             )
         return loss
 
@@ -255,7 +257,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def _link(self) -> LinkName:
         several, loss = self._task == "multiclass", self._loss()
-        if loss.link == "identity" and type(loss) in losses.LOSSES.values():  # of 0 and 1 as numbers
+        if loss.output_link.is_identity and type(loss) in losses.LOSSES.values():  # of 0 and 1 as numbers
             return "class_probability" if several else "event_probability"
         return "softmax" if several else "sigmoid"
 

@@ -170,7 +170,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
         super()._begin(x)
 
     def _scales(self) -> bool:
-        if self.scale_targets is True and self._loss().link != "identity":
+        if self.scale_targets is True and not self._loss().output_link.is_identity:
             raise ValueError(
                 f"scale_targets=True moves and stretches the targets, which the link of the {self._loss().name} "
                 'forbids: take "auto" or False'
@@ -187,7 +187,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     def _follow(self, targets: Any, weights: Any, fresh: bool, partial: bool) -> None:
         latest = Moments.of(targets, weights)
         if self._units is None:
-            if fresh and isinstance(self.scale_targets, str) and self._loss().link == "identity":
+            if fresh and isinstance(self.scale_targets, str) and self._loss().output_link.is_identity:
                 self._warn_of_scale(latest)
             return
         self._moments = self._moments.joined(latest) if partial and self._moments is not None else latest

@@ -60,6 +60,11 @@ class Link:
         return self.outcome != "number"
 
     @property
+    def is_identity(self) -> bool:
+        """Whether raw outputs are the numbers that are predicted."""
+        return not self.probabilities and self.function is identity
+
+    @property
     def of_logits(self) -> bool:
         """Whether raw outputs become probabilities by it, so that they have a temperature."""
         return self.probabilities and self.function is not identity

@@ -185,7 +185,7 @@ class Chain:
         """
         wanted, there = link(loss.link), self.output_link
         raw = there.probabilities and wanted is there
-        if wanted.name != "identity" and there.probabilities and not raw:
+        if there.probabilities and not (raw or wanted.is_identity):
             raise ValueError(
                 f"{loss.name} goes with a {wanted.name} output or none, this network ends in a {there.name}"
             )

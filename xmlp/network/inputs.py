@@ -250,4 +250,4 @@ def fitting_loss(link: Link, outputs: int, y: Any) -> str:
     if link.loss not in LOSSES:
         raise ValueError(f"the link {link.name!r} names no loss of the library: pass loss=")
     labels = y is not None and outputs > 1 and np.ndim(y) == 1
-    return "softmax_cross_entropy" if labels and link.name == "identity" else link.loss
+    return "softmax_cross_entropy" if labels and link.is_identity else link.loss

@@ -94,7 +94,7 @@ class PlannedFunction:
 
     def _bound(self, plan: Plan, arrays: dict[str, Array], copied: frozenset[str], kind: Any, rows: int) -> "_Call":
         backend, of_rows = self._backend, {name for name, shape in self._outputs.items() if None in shape}
-        arrays = {name: _copied(backend, a) if name in copied else backend.contiguous(a) for name, a in arrays.items()}
+        arrays = {name: backend.contiguous(a, copy=name in copied) for name, a in arrays.items()}
         for name, shape in self._outputs.items():
             arrays[name] = backend.empty(tuple(rows if n is None else n for n in shape))
             whole = name in of_rows and not any(n in copied for n in arrays if n not in (*self._fixed, *self._outputs))
@@ -128,13 +128,6 @@ class PlannedFunction:
         shapes = {n: tuple(a.shape) if n in self._fixed else (rows, *a.shape[1:]) for n, a in arrays.items()}
         inputs = {name: (shape, str(arrays[name].dtype)) for name, shape in shapes.items()}
         return tensor_graph.trace(self._function, inputs, self._backend.dtype)
-
-
-def _copied(backend: Backend, array: Array) -> Array:
-    """A copy whose rows lie one after another, however those of the array do."""
-    copy = backend.xp.empty(array.shape, dtype=array.dtype, device=backend.device)
-    copy[...] = array
-    return copy
 
 
 class _Call:

@@ -47,7 +47,7 @@ def measure(
     if metrics:
         joined = backend.to_host(outputs[0] if len(outputs) == 1 else backend.xp.concat(outputs))
         w = None if data.weights is None else backend.to_host(data.weights)
-        link = objective.link if objective.link.name != "identity" else network.link_object
+        link = network.link_object if objective.link.is_identity else objective.link
         before = raw or not network.chain.output_link.probabilities  # the outputs are
         predictions = link.function.evaluate(np, joined) if before else joined
         result.update(_metric_values(metrics, joined, predictions, link, backend.to_host(data.y), w))

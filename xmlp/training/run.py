@@ -170,7 +170,7 @@ class Run:
         state = self.runner.run(self.state(sums), chunk.data, chunk.order, chunk.size, rates, self.steps, self.seed)
         self.commit(state)
         link = self.step.objective.link
-        self.model.link_object = self.model.link_object if link.name == "identity" else link
+        self.model.link_object = self.model.link_object if link.is_identity else link
         self.steps += chunk.steps
         return state.sums
 
