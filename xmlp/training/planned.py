@@ -95,16 +95,17 @@ class PlannedRunner(Runner):
             after = super().run(state, data, order, size, rates, first, seed)
             self._tell()
             return after
-        start = time.perf_counter()
         try:
-            program = self._program(plan, arrays, rows)
+            program, new = self._program(plan, arrays, rows)
         except self._backend.out_of_memory as error:
             raise self._full(plan, state, batch) from error
         sums = [program.arrays[f"sum.{name}"] for name in Sums._fields]
         for mine, given in zip(sums, state.sums, strict=True):
             mine[...] = given
+        start = time.perf_counter()
         program.run(self._table(plan, rows, rates, first, seed), order, 0 if order is None else size)
-        self._pace((time.perf_counter() - start) / len(rates))
+        if not new:  # else it was its code that took time
+            self._pace((time.perf_counter() - start) / len(rates))
         return state._replace(sums=Sums(*map(self._backend.copy, sums)))
 
     def _full(self, plan: Plan, state: State, batch: Batch) -> DeviceMemoryError:
@@ -149,12 +150,13 @@ class PlannedRunner(Runner):
                 stacklevel=2,
             )
 
-    def _program(self, plan: Plan, arrays: Mapping[str, Array], rows: int) -> Any:
-        """The plan bound to these arrays. The sums are its own: they change with every epoch."""
+    def _program(self, plan: Plan, arrays: Mapping[str, Array], rows: int) -> tuple[Any, bool]:
+        """The plan bound to these arrays, and whether it is new. The sums are its own: they change with every epoch."""
         mine = [a for name, a in arrays.items() if name in ("theta", "stats") or name.startswith("slot.")]
         together = rows <= plan.together
         key = (id(plan), None if together else rows, *map(self._backend.address, mine))
-        if key not in self._programs:
+        new = key not in self._programs
+        if new:
             own = {n: self._backend.copy(a) if n.startswith("sum.") else a for n, a in arrays.items()}
             self._programs.add(key, self._backend.program(plan, own, rows if plan.serves(rows) else None))
         program = self._programs[key]
@@ -163,7 +165,7 @@ class PlannedRunner(Runner):
         for name in [name for name in _DATA if name in arrays]:
             if name not in program.arrays or program.arrays[name] is not arrays[name]:
                 program.bind(name, arrays[name])
-        return program
+        return program, new
 
     def release(self) -> None:
         """Let go of the data."""

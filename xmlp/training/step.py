@@ -75,12 +75,12 @@ def share(rows: int) -> float:
     return 1.0 / rows
 
 
-Exchange = Callable[[Array, Array, Any], tuple[Array, Array, Any]]
+Exchange = Callable[[Array, Array, Any, Any], tuple[Array, Array, Any, Any]]
 
 
-def alone(gradient: Array, total: Array, weight: Any) -> tuple[Array, Array, Any]:
+def alone(gradient: Array, total: Array, weight: Any, share: Any) -> tuple[Array, Array, Any, Any]:
     """The sums of one process: what it has."""
-    return gradient, total, weight
+    return gradient, total, weight, share
 
 
 @elementwise
@@ -100,7 +100,8 @@ class Step:
         Bound on the norm of the whole gradient (Pascanu et al., 2013). A step whose norm is not finite changes nothing
         and is counted.
     allreduce : callable
-        ``(gradient, total, weight) -> `` their sums over all processes that train together.
+        ``(gradient, total, weight, share)`` of the rows of this process to those of all processes that train together:
+        the sums of the first three, and what a row counts in a mean over the rows of all.
     """
 
     objective: Objective
@@ -144,9 +145,9 @@ class Step:
         total, weight, grads, stats = objective.evaluate(
             state.theta, state.stats, *data, training=True, keys=numbers.keys
         )
-        grad, total, weight = self.allreduce(grads.flat, total, weight)
+        grad, total, weight, row_share = self.allreduce(grads.flat, total, weight, numbers.share)
         if objective.loss.reduction == "mean":  # weights have the mean 1: the expected weight of the batch is its rows
-            grad = grad * numbers.share
+            grad = grad * row_share
         cost, grad = objective.penalized(state.theta, grad)
         new = Sums(total, weight, cost, 0.0)
         if self.clip_norm is None:
