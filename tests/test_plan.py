@@ -11,6 +11,7 @@ import pytest
 
 import xmlp
 from xmlp import activations, losses, optimizers
+from xmlp.compiler import tensor_graph
 from xmlp.compiler.calls import Kernel, Product
 from xmlp.compiler.llvm import emit
 from xmlp.compiler.planner import plan
@@ -594,3 +595,40 @@ def test_arrays_of_another_library_whose_rows_are_apart_train_by_a_plan(columns)
         trained.append(network)
     assert np.array_equal(trained[0].theta, trained[1].theta)
     assert np.array_equal(trained[0].predict(apart), trained[0].predict(x))
+
+
+TRANSPOSED = {
+    "result": lambda xp, a, b: xp.matrix_transpose(a * 2.0),
+    "result, of an input": lambda xp, a, b: xp.matrix_transpose(a),
+    "result, of a product": lambda xp, a, b: xp.matrix_transpose(a @ b),
+    "elementwise": lambda xp, a, b: xp.matrix_transpose(a) * 2.0,
+    "reshaped": lambda xp, a, b: xp.reshape(xp.matrix_transpose(a), (12,)) * 1.0,
+    "sliced": lambda xp, a, b: xp.reshape(xp.matrix_transpose(a), (12,))[2:5] * 1.0,
+    "joined": lambda xp, a, b: xp.concat([xp.reshape(xp.matrix_transpose(a), (12,)), xp.reshape(b, (6,))]),
+    "largest": lambda xp, a, b: xp.max(xp.matrix_transpose(a), axis=1) * 1.0,
+    "a factor, reshaped": lambda xp, a, b: xp.reshape(xp.matrix_transpose(a), (4, 3)) @ b,
+    "sums": lambda xp, a, b: xp.sum(xp.matrix_transpose(a), axis=1) * 1.0,
+    "sums, kept": lambda xp, a, b: xp.sum(xp.matrix_transpose(a), axis=0, keepdims=True) * 1.0,
+    "sum": lambda xp, a, b: xp.sum(xp.matrix_transpose(a)) * 1.0,
+    "twice": lambda xp, a, b: xp.matrix_transpose(xp.matrix_transpose(a)) * 2.0,
+    "factors": lambda xp, a, b: xp.matrix_transpose(b) @ xp.matrix_transpose(a),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_a_transposed_array_is_right_or_refused(name, rng):
+    """Memory holds it as it was: whatever reads it otherwise would take the elements in the wrong order."""
+    arrays = {"a": rng.normal(size=(4, 3)), "b": rng.normal(size=(3, 2))}
+    function, want = TRANSPOSED[name], TRANSPOSED[name](np, *arrays.values())
+    graph = tensor_graph.trace(
+        lambda backend, a, b: {"y": function(backend.xp, a, b)}, {n: (a.shape, "float64") for n, a in arrays.items()}
+    )
+    assert np.abs(graph.run(np, arrays, {})["y"] - want).max() <= 1e-14
+    if name not in ("sums", "sums, kept", "sum", "twice", "factors"):
+        with pytest.raises(PlanError, match="read by products only"):
+            graph.plan  # noqa: B018
+        return
+    bound = {n: arrays[n] for n in graph.inputs} | {"y": np.empty(want.shape)}
+    program = xmlp.backend("numpy", dtype="float64").program(graph.plan, bound, None)
+    program.run(np.zeros((1, 0)), None, 0)
+    assert np.abs(program.arrays["y"] - want).max() <= 1e-14

@@ -89,10 +89,11 @@ class Groups:
     # --- stages -----------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
+        read = [*(node for _, node in self.outputs), *(a for n in self.order if n.op != "matmul" for a in n.args)]
+        if any(node.op == "transpose" for node in read):
+            raise PlanError("a transposed array is read by products only")
         for node in self.order:
             if node in self.numbers or node.op in (*VIEWS, "transpose", "input", "list", "concat"):
-                if node.op == "transpose" and base(node.args[0])[0].op == "transpose":
-                    raise PlanError("a transpose of a transpose")
                 continue
             if node.op == "matmul":
                 factors = [untransposed(a)[0] for a in node.args]

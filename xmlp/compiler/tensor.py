@@ -9,7 +9,8 @@ from math import prod
 from typing import Any, NoReturn
 
 from xmlp.compiler.rows import Extent, Size, Validity, factor, same
-from xmlp.graph.node import OPS
+from xmlp.graph.formula import Formula
+from xmlp.graph.node import OPS, walk
 from xmlp.graph.symbol import Symbol
 
 Shape = tuple[int, ...]
@@ -57,6 +58,7 @@ class Tracer:
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], TensorNode] = {}
         self._validity = Validity()
+        self.calls: dict[TensorNode, tuple[Any, tuple[Any, ...]]] = {}  # values of formulas: the formula, its arguments
 
     @property
     def validity(self) -> Validity:
@@ -123,6 +125,8 @@ class Tracer:
             raise PlanError(f"{op} of {' and '.join(sorted(strong))}")
         ranks = ("bool", "int32", "float")
         dtype = strong.pop() if strong else max((a.dtype for a in operands), key=ranks.index)
+        if dtype == "float" and op == "where":  # numbers beside a condition: of the dtype that it was computed in
+            dtype = next((n.dtype for n in walk(args[0]) if n.dtype in FLOATS), dtype)
         dtype = {"bool": "bool"}.get(OPS[op].gives or "", dtype)
         return Tensor(self, self.node(op, args, None, broadcast(*(a.shape for a in args)), dtype))
 
@@ -250,6 +254,8 @@ class TensorNamespace:
     def matrix_transpose(self, x: Tensor, /) -> Tensor:
         """Rows as columns."""
         rows, columns = x.node.shape
+        if x.node.op == "transpose":
+            return Tensor(x.tracer, x.node.args[0])
         return x.derive("transpose", (columns, rows))
 
     def take(self, x: Tensor, rows: Tensor, /, *, axis: int) -> Tensor:
@@ -284,6 +290,11 @@ class TensorNamespace:
         kind = "all" if len(axes) == x.ndim or x.ndim < 2 else "row" if axes == [1] else "column"
         if x.dtype not in FLOATS or (op == "max" and kind != "row"):
             raise PlanError(f"{op} of {x.node} ({kind})")
+        if op == "sum" and x.node.op == "transpose":  # the same sums, of the array itself
+            axis = {"all": None, "row": 0, "column": 1}[kind]
+            total = self.sum(Tensor(x.tracer, x.node.args[0]), axis=axis)
+            shape = {"all": (1, 1), "row": (rows, 1), "column": (1, columns)}[kind] if keepdims else total.node.shape
+            return self.reshape(total, shape)
         node = x.derive(op, {"all": (1, 1), "row": (rows, 1), "column": (1, columns)}[kind], kind)
         if keepdims and x.ndim == 2:
             return node
@@ -291,6 +302,16 @@ class TensorNamespace:
 
 
 XP = TensorNamespace()
+
+
+def trace_formula(formula: Any, *arrays: Tensor, **scalars: Any) -> Any:
+    """A formula, traced node by node. That its value is one is noted, for derivatives."""
+    value = formula.evaluate(XP, *arrays, **scalars)
+    if isinstance(formula, Formula) and isinstance(value, Tensor) and value.node.op in OPS:
+        known = all(isinstance(a, Tensor) and a.node is not value.node for a in arrays)
+        if known and not any(isinstance(s, Tensor) for s in scalars.values()):
+            value.tracer.calls.setdefault(value.node, (formula.bind(**scalars) if scalars else formula, arrays))
+    return value
 
 
 def _extent(n: "int | Size") -> int:
@@ -313,7 +334,7 @@ class TracingBackend:
 
     def apply(self, formula: Any, *arrays: Tensor, **scalars: Any) -> Any:
         """A formula, traced node by node."""
-        return formula.evaluate(XP, *arrays, **scalars)
+        return trace_formula(formula, *arrays, **scalars)
 
     def index(self, n: int) -> Tensor:
         """The numbers 0 to n - 1."""

@@ -20,6 +20,7 @@ from xmlp.layers import COARSE, Layer, LayerLike, Standardize, centred, chain_of
 from xmlp.losses import Link, Loss, LossLike
 from xmlp.metrics import MetricLike
 from xmlp.network import configs, decisions, saved
+from xmlp.network.calculus import InputDerivatives
 from xmlp.network.chain import Chain
 from xmlp.network.decisions import Score
 from xmlp.network.functions import Functions, Rows
@@ -96,14 +97,9 @@ class Network:
     trained_by: ClassVar[Any] = None  # the class of trainers that `fit` makes
 
     def __init__(
-        self,
-        layers: Sequence[LayerLike],
-        in_features: int,
-        *,
-        backend: BackendLike = "numpy",
-        dtype: Dtype = "float32",
-        seed: int = 0,
-    ):
+        self, layers: Sequence[LayerLike], in_features: int, *, backend: BackendLike = "numpy",
+        dtype: Dtype = "float32", seed: int = 0,
+    ):  # fmt: skip
         there = backend_named(backend, dtype=dtype)
         eps = float(there.xp.finfo(there.float_dtype).eps)
         self._describe(centred(chain_of(layers), count(in_features, "in_features"), eps), in_features, there, seed)
@@ -113,12 +109,8 @@ class Network:
             self._vectors = Vectors(self.chain, self.inputs, theta, stats)
         except MemoryError as error:
             needed, free = 8 * self.layout.size, memory.free()  # they are drawn in double precision
-            raise OutOfMemoryError(
-                f"{self.layout.size} parameters need {memory.shown(needed)}, {memory.shown(free)} is free: "
-                "use smaller layers",
-                needed,
-                free,
-            ) from error
+            told = f"{self.layout.size} parameters need {memory.shown(needed)}, {memory.shown(free)} is free"
+            raise OutOfMemoryError(f"{told}: use smaller layers", needed, free) from error
 
     def _describe(self, layers: Sequence[LayerLike], in_features: int, backend: Backend, seed: int) -> None:
         """Everything but the vectors: nothing here takes memory in proportion to the sizes of the layers."""
@@ -130,6 +122,7 @@ class Network:
         self._thresholds: list[float] | None = None
         self.predictor = Predictor(self.chain)
         self.evaluations = Functions(self.chain)
+        self._input_derivatives = InputDerivatives(self.chain)
         self.inputs = Inputs(backend, self.in_features, getattr(self.layers[0], "offset", ()))
         self.in_training = threading.Lock()  # held by the trainer that is in a fit
 
@@ -481,6 +474,59 @@ class Network:
             if tuple(theta.shape) != (self.layout.size,):
                 raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(theta.shape)}")
         return loss, Rows(x, targets, self.inputs.placed(weights, loss)), theta
+
+    def jacobian(self, x: Data) -> Array:
+        """The derivatives dy/dx of the outputs of `predict`, (N, out_features, in_features), in inference mode.
+
+        Row n holds the Jacobian of the network at x[n], in numerator layout (document 003). It is derived from the
+        layers' forward passes alone, from the side that has fewer directions: backward for each output, or forward for
+        each input (Griewank & Walther, Evaluating Derivatives, 2008, sections 3.1 and 3.2).
+
+        Parameters
+        ----------
+        x : array (N, in_features) or (in_features,)
+            A host array gives a host array, a device array of this backend a device array.
+
+        Raises
+        ------
+        PlanError
+            If a layer of one's own uses an operation that has no derivative.
+
+        Examples
+        --------
+        >>> import xmlp
+        >>> network = xmlp.mlp([3, 4, 2], activation="tanh", dtype="float64", seed=0)
+        >>> network.jacobian([[0.1, 0.2, 0.3]]).shape
+        (1, 2, 3)
+        """
+        features, to_caller = self.inputs.features(x)
+        return to_caller(self._input_derivatives.jacobian(self.vectors, features))
+
+    def laplacian(self, x: Data) -> Array:
+        """The sums of second derivatives sum_i d2y/dx_i2 of the outputs of `predict`, (N, out_features).
+
+        They come from one forward pass, in inference mode, that carries first and second derivatives (Li et al., 2023,
+        A forward Laplacian).
+
+        Parameters
+        ----------
+        x : array (N, in_features) or (in_features,)
+            A host array gives a host array, a device array of this backend a device array.
+
+        Raises
+        ------
+        ValueError
+            If the activations are piecewise linear, as relu is: what is 0 almost everywhere says nothing.
+
+        Examples
+        --------
+        >>> import xmlp
+        >>> network = xmlp.mlp([2, 8, 1], activation="tanh", dtype="float64", seed=0)
+        >>> network.laplacian([[0.1, 0.2], [0.3, 0.4]]).shape
+        (2, 1)
+        """
+        features, to_caller = self.inputs.features(x)
+        return to_caller(self._input_derivatives.laplacian(self.vectors, features))
 
     def adapt(self, x: Data) -> "Network":
         """Set the mean and scale of the Standardize layers at the head of the network from data.

@@ -126,7 +126,7 @@ class PlannedFunction:
     def graph(self, arrays: Mapping[str, Array], rows: int) -> TensorGraph:
         """The graph for arrays of these shapes, with `rows` for the number of rows."""
         shapes = {n: tuple(a.shape) if n in self._fixed else (rows, *a.shape[1:]) for n, a in arrays.items()}
-        inputs = {name: (shape, str(arrays[name].dtype)) for name, shape in shapes.items()}
+        inputs = {name: (shape, str(arrays[name].dtype).rpartition(".")[2]) for name, shape in shapes.items()}
         return tensor_graph.trace(self._function, inputs, self._backend.dtype)
 
 
