@@ -66,7 +66,7 @@ def here(section):
 def test_the_page_for_research():
     pytest.importorskip("scipy")
     names, failures, parts = {}, [], sections("research.md")
-    assert len(parts) == 6
+    assert len(parts) == 7
     for heading, section in parts:
         if here(section):
             blocks = "\n".join(re.findall(r"```python\n(.*?)```", section, flags=re.S))
