@@ -161,7 +161,7 @@ def _active(outputs: Sequence[TensorNode], inputs: Any, tracer: Tracer) -> dict[
 
 
 def _scalar_like(x: Tensor) -> bool:
-    return x.node.weak or x.node.size == 1
+    return x.node.weak or all(same(n, 1) for n in x.node.shape)
 
 
 def _total(node: TensorNode, parts: list[Any], tracer: Tracer) -> Tensor:
@@ -224,11 +224,11 @@ def _summed(x: Tensor, node: TensorNode, rows: bool, columns: bool) -> Tensor:
     """The sums of x in the shape of the node, a matrix, over its rows, its columns, or both, kept as axes."""
     shape = matrix(node.shape)
     for axis, wanted in ((0, rows), (1, columns)):
-        if not wanted or shape[axis] == 1:
+        if not wanted or same(shape[axis], 1):
             continue
-        if x.ndim == 2 and x.node.shape[axis] != 1:
+        if x.ndim == 2 and not same(x.node.shape[axis], 1):
             x = xp.sum(x, axis=axis, keepdims=True)
-        elif axis == 1 and x.ndim == 1 and x.node.shape[0] != 1:
+        elif axis == 1 and x.ndim == 1 and not same(x.node.shape[0], 1):
             x = xp.reshape(xp.sum(x), (1, 1))
         else:
             x = x * _length(x.tracer, shape[axis])
@@ -237,10 +237,11 @@ def _summed(x: Tensor, node: TensorNode, rows: bool, columns: bool) -> Tensor:
 
 def _unbroadcast(x: Tensor, node: TensorNode, arg: TensorNode) -> Tensor:
     """The sums of x, of the node's shape, along the axes along which the argument was repeated."""
-    if arg.shape == node.shape:
-        return x
     now, then = matrix(node.shape), matrix(arg.shape)
-    x = _summed(x, node, now[0] != then[0], now[1] != then[1])
+    repeated = [not same(n, m) for n, m in zip(now, then, strict=True)]
+    if not any(repeated) and len(arg.shape) == len(node.shape):
+        return x
+    x = _summed(x, node, *repeated)
     if len(arg.shape) < 2 and x.ndim == 2:
         x = xp.reshape(x, () if _scalar_like(x) else arg.shape)
     return x

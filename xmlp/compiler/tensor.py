@@ -309,7 +309,7 @@ def trace_formula(formula: Any, *arrays: Tensor, **scalars: Any) -> Any:
     value = formula.evaluate(XP, *arrays, **scalars)
     if isinstance(formula, Formula) and isinstance(value, Tensor) and value.node.op in OPS:
         known = all(isinstance(a, Tensor) and a.node is not value.node for a in arrays)
-        if known and not any(isinstance(s, Tensor) for s in scalars.values()):
+        if known and all(type(s) in (bool, int, float) for s in scalars.values()):
             value.tracer.calls.setdefault(value.node, (formula.bind(**scalars) if scalars else formula, arrays))
     return value
 
