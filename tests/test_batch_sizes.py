@@ -350,6 +350,32 @@ def test_a_layer_may_mix_the_rows(how):
     compared([Dense(8, "tanh"), Mixing(how), LayerNorm(), Dense(CLASSES)])
 
 
+def test_why_each_size_has_a_plan_of_its_own_is_kept():
+    layers = [Dense(8, "tanh"), Mixing("square"), LayerNorm(), Dense(CLASSES)]
+    network = xmlp.Network(layers, FEATURES)
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam")
+    assert trainer.reason_for_sizes is None
+    trainer.step(X[:20], LABELS[:20])
+    network.predict(X[:20])
+    network.loss_value(X[:20], LABELS[:20], "softmax_cross_entropy")
+    kept = [trainer, *network.predictor.passes.values(), *network.evaluations.kept]
+    assert len(kept) == 3
+    for function in kept:
+        assert "square of the number of rows" in function.reason_for_sizes
+    trainer.change(l2=0.1)
+    assert "square of the number of rows" in trainer.reason_for_sizes
+    assert trainer.plan_reason is None
+
+
+def test_what_is_planned_for_any_number_of_rows_has_no_reason_against_it():
+    network = xmlp.Network([Dense(8, "tanh"), Dense(CLASSES)], FEATURES)
+    trainer = xmlp.Trainer(network, loss="softmax_cross_entropy", optimizer="adam")
+    trainer.fit(X[:40], LABELS[:40], epochs=1, batch_size=16)
+    network.predict(X)
+    (kept,) = network.predictor.passes.values()
+    assert trainer.reason_for_sizes is kept.reason_for_sizes is None
+
+
 @pytest.mark.parametrize(("how", "together"), [("division", True), ("extremes", True), ("int", False)])
 def test_what_is_calculated_of_the_number_makes_no_plan_of_its_own(how, together):
     pytest.importorskip("llvmlite")

@@ -85,6 +85,31 @@ def test_plain_and_planned_steps_give_the_same(data):
     assert found[0] == pytest.approx(found[1], rel=1e-5, abs=1e-7)
 
 
+def test_after_a_change_of_settings_the_reason_is_that_of_the_steps_so_far(data):
+    made = trainer(Sine())
+    with pytest.warns(UserWarning, match="without a plan"):
+        made.fit(*data, epochs=1)
+    why = made.plan_reason
+    made.change(l2=0.1)
+    assert made.plan_reason == why
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said before
+        made.fit(*data, epochs=1)
+    assert made.plan_reason == why
+
+
+def test_a_change_that_lets_steps_be_planned_ends_the_reason(data, monkeypatch):
+    made = trainer()
+    with monkeypatch.context() as broken:
+        broken.setattr("xmlp.training.planned.trace", lambda *a: (_ for _ in ()).throw(ValueError("broken.")))
+        with pytest.warns(UserWarning, match="which is slower: broken"):
+            made.fit(*data, epochs=1)
+    made.change(l2=0.1)
+    assert made.plan_reason == "broken"
+    made.fit(*data, epochs=1)
+    assert made.plan_reason is None
+
+
 def test_a_backend_without_plans_tells_why_and_does_not_warn(data):
     network = xmlp.mlp([3, 4, 1], backend="array-api-strict")
     made = xmlp.Trainer(network, loss="squared_error", optimizer="sgd")

@@ -72,6 +72,15 @@ def _divergence(message: str, step: int, loss: float, layer: int | None) -> Dive
     return DivergenceError(message, step=step, loss=loss, layer=layer)
 
 
+def reason(error: BaseException) -> str:
+    """What an error says, as a part of another sentence: its kind where it has no message.
+
+    >>> reason(ValueError("no such thing.")), reason(KeyError())
+    ('no such thing', 'KeyError')
+    """
+    return (str(error) or type(error).__name__).rstrip(".")
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> str:
     """Say that `name` is not a known `what`, and suggest the nearest known names.
 

@@ -10,9 +10,12 @@ import operator
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from xmlp.errors import reason
 
 Number = int | float
+Made = TypeVar("Made")
 
 
 class Extent(int):
@@ -61,6 +64,19 @@ def same(a: int, b: int) -> bool:
     if a == b and factor(a) != factor(b):
         raise TypeError(f"{a} is the number of rows by chance")
     return a == b
+
+
+def of_any(make: Callable[[int], Made], rows: int) -> tuple[Made, str | None]:
+    """What is made for any number of rows; where that fails, for so many, and the reason.
+
+    >>> of_any(lambda n: (n * n if n > 3 else n) + 1, 5)
+    (26, 'an array whose size is the square of the number of rows is planned for each number')
+    """
+    try:
+        return make(Extent(rows, 1)), None
+    except Exception as error:  # whatever asks for more of the number of rows than can be told
+        why = reason(error)
+    return make(rows), why
 
 
 def at(size: int, rows: int) -> int:

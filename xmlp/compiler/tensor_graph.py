@@ -40,11 +40,14 @@ class TensorGraph:
         The number of rows that the graph was traced with.
     validity : Validity, optional
         For which other numbers of rows it holds; None: for none.
+    reason_for_sizes : str, optional
+        Why it is of one number of rows, where one of any number was wanted.
     """
 
     outputs: Sequence[tuple[str, TensorNode]]
     rows: int = 0
     validity: Validity | None = None
+    reason_for_sizes: str | None = None
 
     @cached_property
     def nodes(self) -> tuple[TensorNode, ...]:

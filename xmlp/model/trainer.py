@@ -272,6 +272,11 @@ class Trainer:
         return self.run.runner.reason
 
     @property
+    def reason_for_sizes(self) -> str | None:
+        """Why plans of the steps are each for one number of rows, so that each size has its own; else None."""
+        return self.run.runner.reason_for_sizes
+
+    @property
     def moment(self) -> tuple[int, int, int]:
         """Where training stands: steps, epochs, and steps within the epoch under way."""
         return self.steps, self.epoch, self.position
@@ -527,7 +532,7 @@ class Trainer:
                 with memory.explained(run):
                     while not (self._stop or self.finished):
                         if self._epoch(source, validation) and verbose:
-                            print(_line(self.epoch, self.history), flush=True)
+                            print(self.history.latest, flush=True)
             except BaseException as error:
                 if self.steps == began:  # the rows that were not learnt from do not count
                     run.mean = mean
@@ -668,8 +673,3 @@ def _metrics(wanted: Any) -> list[metrics.Metric]:
     if not isinstance(wanted, Iterable):
         raise TypeError(f"metrics is a sequence of names and functions, got {wanted!r}")
     return [metrics.get(m) for m in wanted]
-
-
-def _line(epoch: int, history: History) -> str:
-    values = [f"{name} {column[-1]:.4g}" for name, column in history.items() if name != "lr"]
-    return f"epoch {epoch}  " + "  ".join(values)

@@ -3,14 +3,16 @@
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from xmlp.backends.base import Backend
 from xmlp.compiler import tensor_graph
 from xmlp.compiler.planner import Plan
-from xmlp.compiler.rows import Extent
-from xmlp.compiler.tensor import Tensor
+from xmlp.compiler.rows import of_any
+from xmlp.compiler.tensor import PlanError, Tensor
 from xmlp.compiler.tensor_graph import TensorGraph
+from xmlp.errors import reason
 from xmlp.runtime.programs import Plans, Program, Programs, table
 from xmlp.types import Array
 
@@ -40,6 +42,8 @@ class PlannedFunction:
     ----------
     reason : str or None
         Why there is no plan, where there is none.
+    reason_for_sizes : str or None
+        Why the latest plan that is for one number of rows is not for any number.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class PlannedFunction:
         self._shared, self._plans, self._told = shared, Plans(backend, shared), told
         self._local = threading.local()
         self.reason: str | None = None
+        self.reason_for_sizes: str | None = None
 
     def __call__(self, own: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Array] | None:
         """The results, fresh arrays; None if the function cannot be planned for these arrays.
@@ -106,22 +111,24 @@ class PlannedFunction:
     def _plan(self, batch: tuple[Array, ...], arrays: Mapping[str, Array]) -> Plan | None:
         rows = next(int(a.shape[0]) for name, a in arrays.items() if name not in self._fixed)
         try:
-            plan = self.graph(arrays, Extent(rows, 1)).plan
-            if self._shared or not plan.scalars:
-                return self._backend.lower(plan)
-        except Exception:  # something asks for more of the number of rows than can be told
-            pass
-        try:
-            return self._backend.lower(self.graph(arrays, rows).plan)
+            plan, refusal = of_any(partial(self._lowered, arrays), rows)
         except Exception as error:  # whatever a user's layer may raise of a symbol; plainly it may work
-            self._refuse((str(error) or type(error).__name__).rstrip("."))
+            self._refuse(reason(error))
             return None
+        self.reason_for_sizes = refusal or self.reason_for_sizes
+        return plan
 
-    def _refuse(self, reason: str) -> None:
+    def _lowered(self, arrays: Mapping[str, Array], rows: int) -> Plan:
+        graph = self.graph(arrays, rows)
+        if graph.validity is not None and graph.plan.scalars and not self._shared:
+            raise PlanError("it calculates with the number of rows")
+        return self._backend.lower(graph.plan)
+
+    def _refuse(self, refusal: str) -> None:
         """Keep the reason why there is no plan; the first is said."""
         if self.reason is None and self._told:
-            warnings.warn(f"{self._told} runs without a plan, which is slower: {reason}", stacklevel=2)
-        self.reason = reason
+            warnings.warn(f"{self._told} runs without a plan, which is slower: {refusal}", stacklevel=2)
+        self.reason = refusal
 
     def graph(self, arrays: Mapping[str, Array], rows: int) -> TensorGraph:
         """The graph for arrays of these shapes, with `rows` for the number of rows."""

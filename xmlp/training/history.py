@@ -22,6 +22,12 @@ class History(dict[str, list[float]]):
         """How many there are."""
         return max(map(len, self.values()), default=0)
 
+    @property
+    def latest(self) -> str:
+        """The last epoch in a line."""
+        values = [f"{name} {column[-1]:.4g}" for name, column in self.items() if name != "lr"]
+        return f"epoch {self.epochs}  " + "  ".join(values)
+
     def append(self, row: dict[str, float]) -> None:
         """Add an epoch; a quantity that was not measured before, or is not measured now, is nan there."""
         before = self.epochs

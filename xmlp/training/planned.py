@@ -3,15 +3,16 @@
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from xmlp.compiler import tensor_graph
 from xmlp.compiler.planner import Plan
-from xmlp.compiler.rows import Extent
+from xmlp.compiler.rows import of_any
 from xmlp.compiler.tensor_graph import TensorGraph
-from xmlp.errors import BackendError, DeviceMemoryError
+from xmlp.errors import BackendError, DeviceMemoryError, reason
 from xmlp.runtime.programs import Plans, Programs, table
 from xmlp.training.step import Batch, Numbers, Runner, State, Step, Sums, full, share
 from xmlp.types import Array
@@ -21,12 +22,14 @@ _DATA = ("x", "y", "weights")
 
 def trace(step: Step, state: State, batch: Batch) -> TensorGraph:
     """The graph of a step for arrays of these shapes; for any number of rows, if it can be had."""
-    try:
-        graph = graph_of(step, state, batch, Extent(batch.size, 1))
+
+    def planned(rows: int) -> TensorGraph:
+        graph = graph_of(step, state, batch, rows)
         graph.plan  # noqa: B018 - planning too may ask for more of the number of rows than can be told
-    except Exception:
-        return graph_of(step, state, batch, batch.size)
-    return graph
+        return graph
+
+    graph, reason_for_sizes = of_any(planned, batch.size)
+    return replace(graph, reason_for_sizes=reason_for_sizes) if reason_for_sizes else graph
 
 
 def graph_of(step: Step, state: State, batch: Batch, rows: int) -> TensorGraph:
@@ -95,6 +98,8 @@ class PlannedRunner(Runner):
             after = super().run(state, data, order, size, rates, first, seed)
             self._tell()
             return after
+        if not self._refusals:
+            self.reason = None  # whatever steps before this runner had
         try:
             program, new = self._program(plan, arrays, rows)
         except self._backend.out_of_memory as error:
@@ -135,15 +140,17 @@ class PlannedRunner(Runner):
         except Exception as error:  # whatever a user's layer or loss may raise of a symbol; plainly it may work
             if self._required:
                 raise BackendError(f"planned=True: {error}") from error
-            self._refusals.append((str(error) or type(error).__name__).rstrip("."))
+            self._refusals.append(reason(error))
             return None
 
     def _lowered(self, batch: Batch, state: State) -> Plan:
-        return self._backend.lower(trace(self.step, state, batch).plan)
+        graph = trace(self.step, state, batch)
+        self.reason_for_sizes = graph.reason_for_sizes or self.reason_for_sizes
+        return self._backend.lower(graph.plan)
 
     def _tell(self) -> None:
         """Warn of the first step that could not be planned, once it has run plainly: else its own error tells."""
-        if self.reason is None and self._refusals:
+        if self._refusals and self.reason != self._refusals[0]:
             self.reason = self._refusals[0]
             warnings.warn(
                 f"training runs without a plan, which is slower: {self.reason}. With planned=False it does so silently",
@@ -207,13 +214,19 @@ def _first(batch: Batch, size: int) -> Batch:
     return Batch(batch.x[:size, :], batch.y[:size, ...], None if batch.weights is None else batch.weights[:size], None)
 
 
-def runner(step: Step, planned: bool | None = None) -> Runner:
-    """The fastest way to run a step: planned where the backend can, unless told otherwise."""
-    reason = step.backend.reason_against_plans()
-    if planned and reason is not None:
-        raise BackendError(f"planned=True: {reason}")
-    if planned is not False and reason is None:
-        return PlannedRunner(step, bool(planned))
-    plain = Runner(step)
-    plain.reason = reason or "planned=False"
-    return plain
+def runner(step: Step, planned: bool | None = None, before: Runner | None = None) -> Runner:
+    """The fastest way to run a step: planned where the backend can, unless told otherwise.
+
+    Until it has run, its reasons are those of the runner that it takes the place of.
+    """
+    against = step.backend.reason_against_plans()
+    if planned and against is not None:
+        raise BackendError(f"planned=True: {against}")
+    if planned is False or against is not None:
+        plain = Runner(step)
+        plain.reason = against or "planned=False"
+        return plain
+    new = PlannedRunner(step, bool(planned))
+    if before is not None:
+        new.reason, new.reason_for_sizes = before.reason, before.reason_for_sizes
+    return new

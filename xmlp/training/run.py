@@ -138,7 +138,7 @@ class Run:
         """Go on with another step, whose optimizer takes the vectors of the present one."""
         optimizer = replace(step.optimizer, lr=self.step.optimizer.lr)
         if replace(step, optimizer=optimizer) != self.step:  # programs do not depend on the learning rate
-            self.runner = runner(step, self.planned)
+            self.runner = runner(step, self.planned, self.runner)
         self.step = step
 
     def rate(self, step: int) -> float:

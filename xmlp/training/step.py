@@ -183,6 +183,7 @@ class Runner:
 
     chunk = 1  # steps that are best run together
     reason: str | None = None  # why steps do not run as a plan, if they do not
+    reason_for_sizes: str | None = None  # why the latest plan that is for one number of rows is not for any number
 
     def __init__(self, step: Step):
         self.step = step
