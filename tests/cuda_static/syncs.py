@@ -15,6 +15,7 @@ WITHIN = {
     "layers/dropout.py": {"forward", "backward"},
     "layers/normalization.py": {"forward", "backward", "next_statistics"},
     "layers/residual.py": {"forward", "backward", "next_statistics"},
+    "layers/sequence.py": {"forward", "backward", "next_statistics", "_noted", "_derived"},
     "layers/standardize.py": {"forward", "backward"},
     "losses/base.py": {"parts", "reduced"},
     "optimizers.py": {"advance", "_applied"},
@@ -24,6 +25,7 @@ WITHIN = {
     "network/functions.py": {"_call", "planned", "value", "value_and_grad", "sums"},
     "network/planned.py": {"__call__"},
     "backends/context.py": None,
+    "backends/derived.py": {"pullback"},
     "training/step.py": {"__call__", "taken", "alone", "_updated", "_counted", "run"},
     "training/planned.py": {"run", "_program"},
     "backends/cuda.py": {"apply", "_function"},
@@ -43,7 +45,7 @@ HARMLESS = {
     "list": {"enumerate(self.body", "enumerate(self.layers)", "state.slots"},
     "tolist": {"scalars.tolist()"},
     "all": {"(a.flags.c_contiguous"},
-    "str": {"getattr(a, 'dtype', None)", "link"},
+    "str": {"getattr(a, 'dtype', None)", "a.dtype", "link"},
 }
 COUNTERS = {"i", "n", "name"}  # in f-strings
 

@@ -4,7 +4,8 @@ A layer holds no arrays. `forward` returns the value and a cache of what `backwa
 with respect to the value, `dy`, into those with respect to the input, `dx`, and the parameters. Both are pure and use
 the standard's names from `ctx.xp` only. A batch is rows: x is (..., N, features).
 
-To write one: subclass `Layer`, declare the arrays in `build`, write the two passes.
+To write one: subclass `Layer`, declare the arrays in `build`, write `forward`. A `backward` need not be written: it is
+derived from the trace of `forward`, for steps that are planned and for those that are not.
 """
 
 from xmlp.layers import dense, dropout, normalization, residual, standardize

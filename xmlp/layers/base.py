@@ -62,9 +62,17 @@ class Layer(Normalized, ABC):
     def forward(self, params: Params, x: Array, ctx: Context) -> tuple[Array, Any]:
         """y of shape (..., N, out_features), and the cache for backward."""
 
-    @abstractmethod
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array | None, dict[str, Array]]:
-        """dx of the shape of x (None allowed where `ctx.input_gradient` is false), and one gradient per parameter."""
+        """dx of the shape of x (None allowed where `ctx.input_gradient` is false), and one gradient per parameter.
+
+        It need not be written: networks derive it from `forward`, which then is of operations that can be traced.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no backward of its own: networks derive it from forward")
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether the backward pass is written, or else derived from `forward`."""
+        return type(self).backward is not Layer.backward
 
     def random_sites(self) -> list[tuple[int, ...]]:
         """The places below this layer that ask for random bits, as paths of inner layers."""

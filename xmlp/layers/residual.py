@@ -1,6 +1,6 @@
 """Layers of layers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ from xmlp.backends.context import Context
 from xmlp.errors import unknown
 from xmlp.graph import Formula
 from xmlp.host.scalars import normalize
+from xmlp.layers import sequence
 from xmlp.layers.base import Layer, LayerLike, Params, Specs
 from xmlp.layers.dense import Activation
 from xmlp.layers.standardize import check_offsets
@@ -64,27 +65,32 @@ class Residual(Layer):
 
     def forward(self, params: Params, x: Array, ctx: Context) -> tuple[Array, Any]:
         y, caches = x, []
-        for i, layer in enumerate(self.layers):
-            y, cache = layer.forward(_part(params, i), y, self._inner(ctx, i))
+        parts = [_part(params, i) for i in range(len(self.layers))]
+        for y, cache in sequence.forward(self.layers, parts, x, self._contexts(ctx)):  # noqa: B007
             caches.append(cache)
         return x + y, caches
 
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array, dict[str, Array]]:
         grads, dx = {}, dy
+        contexts = self._contexts(ctx.but(input_gradient=True))
         for i, layer in reversed(list(enumerate(self.layers))):
-            dx, inner = layer.backward(_part(params, i), cache[i], dx, self._inner(ctx, i).but(input_gradient=True))
+            dx, inner = sequence.backward(layer, _part(params, i), cache[i], dx, contexts[i])
             grads.update({f"{i}.{name}": g for name, g in inner.items()})
         return dy + dx, grads
 
     def next_statistics(self, stats: Params, cache: Any) -> Params:
         new = {}
         for i, layer in enumerate(self.layers):
-            new.update({f"{i}.{n}": v for n, v in layer.next_statistics(_part(stats, i), cache[i]).items()})
+            new.update({f"{i}.{n}": v for n, v in sequence.next_statistics(layer, _part(stats, i), cache[i]).items()})
         return new
 
-    def _inner(self, ctx: Context, i: int) -> Context:
-        """The context of the i-th inner layer: its own statistics, and random bits that no sibling shares."""
-        return ctx.but(stats=_part(ctx.stats, i), bits=lambda shape, *path: ctx.bits(shape, i, *path))
+    def _contexts(self, ctx: Context) -> list[Context]:
+        """The context of each inner layer: its own statistics, and random bits that no sibling shares."""
+
+        def bits(i: int) -> Callable[..., Array]:
+            return lambda shape, *path: ctx.bits(shape, i, *path)
+
+        return [ctx.but(stats=_part(ctx.stats, i), bits=bits(i)) for i in range(len(self.layers))]
 
 
 def _part(named: Params, i: int) -> dict[str, Array]:

@@ -1,11 +1,12 @@
 """What a loss is, and how the terms of the examples become one number."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from array_api_compat import array_namespace, device
 
+from xmlp.backends import derived
 from xmlp.backends.context import Context, plain
 from xmlp.errors import unknown
 from xmlp.host.scalars import Normalized
@@ -45,9 +46,26 @@ class Loss(Normalized, ABC):
         @property
         def reduction(self) -> str: ...
 
-    @abstractmethod
+    def terms(self, ctx: Context, predictions: Array, targets: Array) -> Array:
+        """The loss terms (N, outputs), or one for each example (N,): what a loss of one's own must say, unless it
+        writes `terms_and_gradient`.
+        """
+        if type(self).terms_and_gradient is Loss.terms_and_gradient:
+            raise NotImplementedError(f"{type(self).__name__} is a loss without terms: write its method terms")
+        return self.terms_and_gradient(ctx, predictions, targets)[0]
+
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
-        """The loss terms, and the derivative of their sum with respect to the predictions; both (N, outputs)."""
+        """The loss terms, and the derivative of their sum with respect to the predictions; both (N, outputs).
+
+        The derivative is derived from `terms`, which then are of operations that can be traced, unless it is written.
+        """
+
+        def total(ctx: Context, predictions: Array, targets: Array) -> Array:
+            return ctx.xp.sum(self.terms(ctx, predictions, targets))
+
+        terms = _columns(ctx.xp, self.terms(ctx, predictions, targets), predictions.ndim)
+        found = derived.pullback(total, self, ctx, 1.0, {"predictions": predictions}, {"targets": targets})
+        return terms, found["predictions"]
 
     @property
     def output_link(self) -> Link:
@@ -94,8 +112,7 @@ class Loss(Normalized, ABC):
         prepared = self.prepare(targets, predictions.shape[1])
         if prepared.shape[0] != predictions.shape[0]:
             raise ValueError(f"{self.name}: {predictions.shape[0]} predictions, {prepared.shape[0]} targets")
-        if prepared.ndim == 2:
-            prepared = xp.astype(prepared, predictions.dtype)
+        prepared = xp.astype(prepared, predictions.dtype if prepared.ndim == 2 else xp.int32)
         self._check_predictions(xp, predictions)
         terms, gradient = self.terms_and_gradient(plain(xp, device(predictions)), predictions, prepared)
         return xp, terms, gradient
@@ -170,6 +187,11 @@ def _counted(xp: Namespace, values: Array, weight: Array) -> Array:
     return xp.where(w > 0, values, 0.0) * w
 
 
+def _columns(xp: Namespace, terms: Array, ndim: int) -> Array:
+    """Terms as (..., N, outputs), if they are one for each example."""
+    return terms if terms.ndim == ndim else xp.expand_dims(terms, axis=-1)
+
+
 def _check_reduction(reduction: str) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(unknown("reduction", reduction, ("mean", "sum", "none")))
@@ -187,7 +209,5 @@ class UserLoss(Loss):
     name: ClassVar[str] = "user loss"
 
     def terms_and_gradient(self, ctx: Context, predictions: Array, targets: Array) -> tuple[Array, Array]:
-        terms = self.functions.fn(predictions, targets)
-        if terms.ndim < predictions.ndim:
-            terms = ctx.xp.expand_dims(terms, axis=-1)
+        terms = _columns(ctx.xp, self.functions.fn(predictions, targets), predictions.ndim)
         return terms, self.functions.deriv(predictions, targets)

@@ -10,7 +10,7 @@ import xmlp.backends.context as contexts
 from xmlp.activations import identity
 from xmlp.backends import Backend
 from xmlp.host import seeds
-from xmlp.layers import Activation, Dense, Layer, LayerLike, chain_of, check_offsets, random_bits
+from xmlp.layers import Activation, Dense, Layer, LayerLike, chain_of, check_offsets, random_bits, sequence
 from xmlp.losses import LINKS, Link, Loss, link
 from xmlp.network.inputs import count
 from xmlp.network.layout import Gradients, Layout
@@ -104,10 +104,12 @@ class Chain:
         """The outputs and the cache of one layer after another."""
         params, kept = self._views(theta, stats)
         ctx = contexts.of(self.backend, training=training)
-        for i, layer in enumerate(self.body if raw else self.layers):
-            own = ctx if keys is None and not kept[i] else ctx.but(stats=kept[i], bits=self._bits(i, keys))
-            x, cache = layer.forward(params[i], x, own)
-            yield x, cache
+        layers = self.body if raw else self.layers
+        own = [
+            ctx if keys is None and not kept[i] else ctx.but(stats=kept[i], bits=self._bits(i, keys))
+            for i in range(len(layers))
+        ]
+        return sequence.forward(layers, params[: len(layers)], x, own)
 
     def _views(self, theta: Array, stats: Array) -> Views:
         """The named arrays of each layer in both vectors."""
@@ -136,7 +138,8 @@ class Chain:
                 dx = None
                 break
             needed = input_gradient or i > self._first_learning
-            dx, grads[i] = layer.backward(params[i], caches[i], dx, ctx.but(stats=kept[i], input_gradient=needed))
+            own = ctx.but(stats=kept[i], input_gradient=needed)
+            dx, grads[i] = sequence.backward(layer, params[i], caches[i], dx, own)
         self.layout.check(grads)
         flat = self.layout.pack(xp, grads, theta)
         return dx, Gradients(self.layout, flat)
@@ -146,7 +149,8 @@ class Chain:
         if not self.stats_layout.slots:
             return stats
         old = self.stats_layout.views(self.backend.xp, stats)
-        new = [dict(la.next_statistics(o, c)) for la, o, c in zip(self.layers, old, _padded(caches, old), strict=True)]
+        passed = zip(self.layers, old, _padded(caches, old), strict=True)
+        new = [dict(sequence.next_statistics(layer, kept, cache)) for layer, kept, cache in passed]
         return self.stats_layout.pack(self.backend.xp, new, stats)
 
     def keys(self, seed: int, step: int) -> Keys:
