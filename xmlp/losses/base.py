@@ -67,6 +67,16 @@ class Loss(Normalized, ABC):
         found = derived.pullback(total, self, ctx, 1.0, {"predictions": predictions}, {"targets": targets})
         return terms, found["predictions"]
 
+    def residuals(self, ctx: Context, predictions: Array, targets: Array) -> Array:
+        """r, of the shape of the predictions, of a loss whose terms are r^2 / 2.
+
+        Raises
+        ------
+        TypeError
+            If the loss is not a sum of squares.
+        """
+        raise TypeError(f"the {self.name} is not a sum of squares, which residuals are of: take the squared error")
+
     @property
     def output_link(self) -> Link:
         """The link for the outputs that the loss takes: that of outputs which are probabilities already if they are."""

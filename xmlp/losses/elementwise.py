@@ -101,6 +101,10 @@ class SquaredError(Standard):
     def formula(self) -> Formula:
         return squared_error.bind(factor=0.5 if self.half else 1.0)
 
+    def residuals(self, ctx: Context, predictions: Array, targets: Array) -> Array:
+        root: float = 1.0 if self.half else 2.0**0.5
+        return root * (predictions - targets)
+
 
 @dataclass(frozen=True)
 class AbsoluteError(Standard):

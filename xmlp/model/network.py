@@ -26,6 +26,8 @@ from xmlp.network.decisions import Score
 from xmlp.network.functions import Functions, Rows
 from xmlp.network.inputs import Inputs, count, fitting_loss
 from xmlp.network.layout import Gradients, Layout
+from xmlp.network.loss_functions import LossFunctions
+from xmlp.network.objective import Objective
 from xmlp.network.predictor import Predictor
 from xmlp.network.summary import summary
 from xmlp.network.vectors import Vectors
@@ -357,7 +359,7 @@ class Network:
         if self.link_object.outcome != "event":
             raise ValueError(f"thresholds belong to a sigmoid link, this network has {self.link!r}")
         score = decisions.score_named(metric)
-        x, truth, weights = self._validation(x, y, sample_weight)
+        x, truth, weights = self.inputs.outcomes(x, y, sample_weight, self.link_object, self.out_features)
         p = self.backend.to_host(self.compute(x, link=self.link_object, batch_size=batch_size))
         self.thresholds = decisions.best_thresholds(p, truth > 0.5, weights, score)
         return list(self.thresholds)
@@ -390,23 +392,11 @@ class Network:
         """
         if not self.link_object.of_logits:
             raise ValueError(f'a network with link "{self.link}" has no probabilities to calibrate')
-        x, targets, weights = self._validation(x, y, sample_weight)
+        x, targets, weights = self.inputs.outcomes(x, y, sample_weight, self.link_object, self.out_features)
         logits = self.backend.to_host(self.compute(x, raw=self.chain.output_link.probabilities, batch_size=batch_size))
         self.temperature = decisions.best_temperature(logits, targets, weights, self.link_object)
         self.thresholds = None
         return self.temperature
-
-    def _validation(self, x: Any, y: Any, sample_weight: Any) -> tuple[Array, Any, Any]:
-        """x on the device; targets and weights of the link's cross-entropy on the host, both (N, out_features)."""
-        loss = loss_functions.LOSSES[self.link_object.loss or "binary_cross_entropy"]()
-        x, targets, weights = self.inputs.batch(x, y, sample_weight, loss, self.out_features)
-        y = self.backend.to_host(targets)
-        if y.ndim == 1:
-            y = (y[:, None] == range(self.out_features)) * 1.0
-        w = 1.0 + 0.0 * y
-        if weights is not None:
-            w = w * (weights if weights.ndim == 2 else weights[:, None])
-        return x, y, w
 
     def forward(self, x: Data, training: bool = False, *, seed: int = 0, step: int = 0) -> tuple[Array, Caches]:
         """y and the caches for `backward`; (seed, step) choose the dropout masks in training."""
@@ -474,6 +464,36 @@ class Network:
             if tuple(theta.shape) != (self.layout.size,):
                 raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(theta.shape)}")
         return loss, Rows(x, targets, self.inputs.placed(weights, loss)), theta
+
+    def functions(
+        self, x: Data, y: Data, loss: LossLike, *, sample_weight: Data | None = None, l1: float = 0.0, l2: float = 0.0
+    ) -> LossFunctions:
+        """The loss of these rows and its derivatives as functions of theta (P,), on host arrays, ready for SciPy.
+
+        ``value``, ``value_and_grad``, ``hvp`` and ``gnvp`` (products with the Hessian and the Gauss-Newton matrix),
+        ``hessian``, ``operator``; for the squared error ``residuals`` and their ``jacobian``. They are of the network
+        in inference mode, with the penalties l1 sum |w| + l2 sum w^2, and do not change it.
+
+        Parameters
+        ----------
+        x, y, loss, sample_weight
+            As for `value_and_grad`.
+        l1, l2 : float
+            Penalties on the parameters that decay.
+
+        Examples
+        --------
+        >>> import numpy as np, xmlp
+        >>> x = np.linspace(-1, 1, 50)[:, None]
+        >>> network = xmlp.mlp([1, 8, 1], activation="tanh", dtype="float64", seed=0)
+        >>> f = network.functions(x, np.sin(3 * x), "squared_error")
+        >>> value, gradient = f.value_and_grad(network.theta)
+        >>> f.hvp(network.theta, gradient).shape, f.jacobian(network.theta).shape
+        ((25,), (50, 25))
+        """
+        loss, rows, _ = self._problem(x, y, loss, sample_weight, None)
+        penalties = {"l1": number(l1, "l1"), "l2": number(l2, "l2")}
+        return LossFunctions(Objective(self.chain, loss, **penalties), self.inputs, self.stats, rows)
 
     def jacobian(self, x: Data) -> Array:
         """The derivatives dy/dx of the outputs of `predict`, (N, out_features, in_features), in inference mode.

@@ -191,6 +191,19 @@ class Inputs:
         on_device = self.backend.from_host(targets, kind)
         return features, on_device, self.weights(together, targets, loss, outputs, output_weight, class_weight)
 
+    def outcomes(
+        self, x: Any, y: Any, sample_weight: Any, link: Link, outputs: int
+    ) -> tuple[Array, HostArray, HostArray]:  # fmt: skip
+        """x on the device; on the host what came of each output, 0 or 1, and its weight, both (N, outputs)."""
+        x, targets, weights = self.batch(x, y, sample_weight, LOSSES[link.loss or "binary_cross_entropy"](), outputs)
+        y = self.backend.to_host(targets)
+        if y.ndim == 1:
+            y = (y[:, None] == range(outputs)) * 1.0
+        w = 1.0 + 0.0 * y
+        if weights is not None:
+            w = w * (weights if weights.ndim == 2 else weights[:, None])
+        return x, y, w
+
     def weights(
         self, of_rows: Array | None, targets: Array, loss: Loss, outputs: int, output_weight: Any, class_weight: Any
     ) -> HostArray | None:
