@@ -61,6 +61,13 @@ def test_layers_that_are_derived_and_written(backend):
         for name in ("theta", "stats"):
             a, b = (there.to_host(getattr(n, name)) for n in (derived, written))
             assert np.abs(a - b).max() <= 1e-12
+        found = []  # with the statistics that it has learnt, in inference mode
+        for network in (derived, written):
+            y, caches = network.forward(X)
+            dx, grads = network.backward(caches, y)
+            found.append([there.to_host(dx), there.to_host(grads.flat)])
+        for a, b in zip(*found, strict=True):
+            assert np.abs(a - b).max() <= 1e-12
 
 
 def test_a_layer_of_ones_own():

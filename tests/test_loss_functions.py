@@ -60,6 +60,7 @@ def test_derivatives(case, backend):
     assert np.abs(of_numpy.hvp(theta, v) - hv).max() <= 1e-12 * np.abs(hv).max()
     assert np.abs(of_numpy.gnvp(theta, v) - gv).max() <= 1e-12 * np.abs(gv).max()
     assert type(hv) is np.ndarray
+    assert hv.flags.writeable
     assert (network.backend.to_host(network.theta) == before).all()
 
 
