@@ -1,6 +1,6 @@
 """The derived backward pass of a function that is written forward only: traced, differentiated, and run where it is."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from array_api_compat import device
@@ -19,7 +19,7 @@ DY = "dy"  # the name of the cotangent among the inputs of a graph
 
 
 def pullback(
-    function: Callable[..., Array], owner: Hashable, ctx: Context, dy: Array | float, inputs: Mapping[str, Array],
+    function: Callable[..., Array], owner: object, ctx: Context, dy: Array | float, inputs: Mapping[str, Array],
     constants: Mapping[str, Array],
 ) -> dict[str, Array]:  # fmt: skip
     """sum_k dy_k dy_k/dx for each of the inputs, by name.
@@ -28,7 +28,7 @@ def pullback(
     ----------
     function : callable
         ``function(ctx, **inputs, **constants) -> y``, of operations that can be traced.
-    owner : hashable
+    owner : object
         What the function is of: traces are kept for it.
     dy : array or float
         What broadcasts to the shape of y.

@@ -1,6 +1,6 @@
 """Layers of layers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,16 +65,16 @@ class Residual(Layer):
 
     def forward(self, params: Params, x: Array, ctx: Context) -> tuple[Array, Any]:
         y, caches = x, []
-        parts = [_part(params, i) for i in range(len(self.layers))]
-        for y, cache in sequence.forward(self.layers, parts, x, self._contexts(ctx)):  # noqa: B007
+        parts, contexts = zip(*[(_part(params, i), self._inner(ctx, i)) for i in range(len(self.layers))], strict=True)
+        for y, cache in sequence.forward(self.layers, parts, x, contexts):  # noqa: B007
             caches.append(cache)
         return x + y, caches
 
     def backward(self, params: Params, cache: Any, dy: Array, ctx: Context) -> tuple[Array, dict[str, Array]]:
         grads, dx = {}, dy
-        contexts = self._contexts(ctx.but(input_gradient=True))
         for i, layer in reversed(list(enumerate(self.layers))):
-            dx, inner = sequence.backward(layer, _part(params, i), cache[i], dx, contexts[i])
+            own = self._inner(ctx, i).but(input_gradient=True)
+            dx, inner = sequence.backward(layer, _part(params, i), cache[i], dx, own)
             grads.update({f"{i}.{name}": g for name, g in inner.items()})
         return dy + dx, grads
 
@@ -84,13 +84,9 @@ class Residual(Layer):
             new.update({f"{i}.{n}": v for n, v in sequence.next_statistics(layer, _part(stats, i), cache[i]).items()})
         return new
 
-    def _contexts(self, ctx: Context) -> list[Context]:
-        """The context of each inner layer: its own statistics, and random bits that no sibling shares."""
-
-        def bits(i: int) -> Callable[..., Array]:
-            return lambda shape, *path: ctx.bits(shape, i, *path)
-
-        return [ctx.but(stats=_part(ctx.stats, i), bits=bits(i)) for i in range(len(self.layers))]
+    def _inner(self, ctx: Context, i: int) -> Context:
+        """The context of the i-th inner layer: its own statistics, and random bits that no sibling shares."""
+        return ctx.but(stats=_part(ctx.stats, i), bits=lambda shape, *path: ctx.bits(shape, i, *path))
 
 
 def _part(named: Params, i: int) -> dict[str, Array]:

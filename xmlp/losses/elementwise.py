@@ -98,12 +98,15 @@ class SquaredError(Standard):
     name: ClassVar[str] = "squared error"
 
     @property
+    def _factor(self) -> float:
+        return 0.5 if self.half else 1.0
+
+    @property
     def formula(self) -> Formula:
-        return squared_error.bind(factor=0.5 if self.half else 1.0)
+        return squared_error.bind(factor=self._factor)
 
     def residuals(self, ctx: Context, predictions: Array, targets: Array) -> Array:
-        root: float = 1.0 if self.half else 2.0**0.5
-        return root * (predictions - targets)
+        return (predictions - targets) * (2.0 * self._factor) ** 0.5
 
 
 @dataclass(frozen=True)

@@ -460,9 +460,7 @@ class Network:
         loss = loss_functions.get(loss)
         x, targets, weights = self.inputs.batch(x, y, sample_weight, loss, self.out_features)
         if theta is not None:
-            theta = self.inputs.vector(theta, "theta")
-            if tuple(theta.shape) != (self.layout.size,):
-                raise ValueError(f"theta has the shape ({self.layout.size},), got {tuple(theta.shape)}")
+            theta = self.inputs.vector(theta, "theta", self.layout.size)
         return loss, Rows(x, targets, self.inputs.placed(weights, loss)), theta
 
     def functions(

@@ -10,16 +10,13 @@ from operator import add
 from typing import Any
 
 from xmlp.compiler.differential import jvp, laplacian, vjp
-from xmlp.compiler.tensor_graph import TensorGraph
 from xmlp.graph.node import walk
 from xmlp.network.chain import Chain
 from xmlp.network.planned import PlannedFunction, Shape
 from xmlp.network.predictor import BLOCK
-from xmlp.runtime.programs import Recent
 from xmlp.types import Array
 
 DIRECTIONS = 16  # that one plan computes side by side; further ones follow
-_GRAPHS = 32  # that are kept where no plans are run
 
 
 class InputDerivatives:
@@ -27,9 +24,7 @@ class InputDerivatives:
 
     def __init__(self, chain: Chain):
         self._chain, self._backend = chain, chain.backend
-        self._planned = chain.backend.reason_against_plans() is None
         self.kept: dict[str, PlannedFunction] = {}
-        self._graphs: Recent[Any, TensorGraph] = Recent(_GRAPHS)
 
     def jacobian(self, own: Mapping[str, Array], x: Array) -> Array:
         """dy/dx of each row, (N, outputs, inputs), from the side that has fewer directions."""
@@ -105,16 +100,8 @@ class InputDerivatives:
         own: Mapping[str, Array], given: Mapping[str, Array],
     ) -> dict[str, Array]:  # fmt: skip
         fixed = ("theta", "stats", "units")
-        planned = self.kept.setdefault(name, PlannedFunction(function, self._backend, outputs, fixed))
-        results = planned(own, given) if self._planned else None
-        if results is not None:
-            return results
-        arrays = {**own, **given}
-        key = name, *[(tuple(a.shape), str(a.dtype)) for a in arrays.values()]
-        graph = self._graphs.find(key)
-        if graph is None:
-            graph = self._graphs.add(key, planned.graph(arrays, given["x"].shape[0]))
-        return graph.run(self._backend.xp, arrays, {}, self._backend.device)
+        kept = self.kept.setdefault(name, PlannedFunction(function, self._backend, outputs, fixed))
+        return kept.evaluate(own, given)
 
 
 def _rows(xp: Any, units: Any, rows: int) -> list[Any]:

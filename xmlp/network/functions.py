@@ -104,7 +104,7 @@ class Functions:
         return self._kept.values()
 
 
-def _taken(objective: Objective, backend: Any, x: Array) -> tuple[Objective, Array]:
+def taken(objective: Objective, backend: Any, x: Array) -> tuple[Objective, Array]:
     """The objective on a backend, one that traces among them, and x in the floating dtype."""
     dtype = backend.float_dtype
     here = objective if backend is objective.chain.backend else objective.on(backend)
@@ -114,27 +114,29 @@ def _taken(objective: Objective, backend: Any, x: Array) -> tuple[Objective, Arr
 def value(
     objective: Objective, backend: Any, theta: Array, stats: Array, x: Array, y: Array, weights: Array | None = None
 ) -> dict[str, Array]:
-    """The loss, 0-d."""
-    here, x = _taken(objective, backend, x)
+    """The loss with the penalties of the objective, 0-d."""
+    here, x = taken(objective, backend, x)
     total, weight, _ = here.sums(theta, stats, x, y, weights)
-    return {"value": objective.loss.reduced(backend.xp, total, weight, total)[0]}
+    value = objective.loss.reduced(backend.xp, total, weight, total)[0]
+    return {"value": value + here.penalized(theta, theta)[0] if here.l1 or here.l2 else value}
 
 
 def value_and_grad(
     objective: Objective, backend: Any, theta: Array, stats: Array, x: Array, y: Array, weights: Array | None = None
 ) -> dict[str, Array]:
-    """The loss, 0-d, and its gradient with respect to theta, (P,)."""
-    here, x = _taken(objective, backend, x)
+    """The loss with the penalties of the objective, 0-d, and its gradient with respect to theta, (P,)."""
+    here, x = taken(objective, backend, x)
     total, weight, grads, _ = here.evaluate(theta, stats, x, y, weights)
     value, gradient = objective.loss.reduced(backend.xp, total, weight, grads.flat)
-    return {"value": value, "gradient": gradient}
+    cost, gradient = here.penalized(theta, gradient)
+    return {"value": value + cost if here.l1 or here.l2 else value, "gradient": gradient}
 
 
 def sums(
     objective: Objective, backend: Any, theta: Array, stats: Array, x: Array, y: Array, weights: Array | None = None
 ) -> dict[str, Array]:
     """What an evaluation adds up: the weighted losses, the weights where there are any, and the outputs."""
-    here, x = _taken(objective, backend, x)
+    here, x = taken(objective, backend, x)
     total, weight, outputs = here.sums(theta, stats, x, y, weights)
     of_weights = {} if weights is None else {"weight": weight}
     return {"total": total, "outputs": outputs, **of_weights}

@@ -128,11 +128,13 @@ class Inputs:
             raise ValueError(f"{what} must be (N, {columns}), got the shape {tuple(array.shape)}")
         return self.floats(array)
 
-    def vector(self, value: Any, what: str) -> Array:
-        """A floating vector on the device."""
+    def vector(self, value: Any, what: str, size: int) -> Array:
+        """A floating vector (size,) on the device."""
         array = self.values(value, what)
         if array.ndim != 1:
             raise ValueError(f"{what} must be a vector, got the shape {tuple(array.shape)}")
+        if tuple(array.shape) != (size,):
+            raise ValueError(f"{what} has the shape ({size},), got {tuple(array.shape)}")
         return array
 
     def values(self, value: Any, what: str) -> Array:

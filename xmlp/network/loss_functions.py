@@ -8,9 +8,8 @@ import numpy as np
 
 from xmlp.backends import context
 from xmlp.compiler.differential import jvp, vjp
-from xmlp.compiler.tensor_graph import TensorGraph
 from xmlp.errors import unknown
-from xmlp.network.functions import Rows
+from xmlp.network.functions import Rows, taken, value, value_and_grad
 from xmlp.network.inputs import Inputs
 from xmlp.network.objective import Objective
 from xmlp.network.planned import PlannedFunction, Shape
@@ -43,17 +42,15 @@ class LossFunctions:
         self._backend = objective.chain.backend
         self._rows = {name: array for name, array in rows._asdict().items() if array is not None}
         self._size = objective.chain.layout.size
-        self._planned = self._backend.reason_against_plans() is None
         columns = objective.chain.out_features
         self._kinds = {
-            "value": self._function(_value, {"value": ()}),
-            "value_and_grad": self._function(_value_and_grad, {"value": (), "gradient": (self._size,)}),
+            "value": self._function(value, {"value": ()}),
+            "value_and_grad": self._function(value_and_grad, {"value": (), "gradient": (self._size,)}),
             "hvp": self._function(_hvp, {"product": (self._size,)}),
             "gnvp": self._function(_gnvp, {"product": (self._size,)}),
             "residuals": self._function(_residuals, {"residuals": (None, columns)}),
             "along": self._function(_along, {"residuals": (None, columns)}),
         }
-        self._graphs: dict[str, TensorGraph] = {}
 
     def value(self, theta: Data) -> float:
         """F(theta)."""
@@ -145,10 +142,7 @@ class LossFunctions:
             yield np.eye(1, self._size, i, dtype=self._backend.dtype)[0]
 
     def _vector(self, vector: Data, name: str) -> Array:
-        placed = self._inputs.vector(vector, name)
-        if tuple(placed.shape) != (self._size,):
-            raise ValueError(f"{name} has the shape ({self._size},), got {tuple(placed.shape)}")
-        return placed
+        return self._inputs.vector(vector, name, self._size)
 
     def _function(self, function: Callable[..., Any], outputs: Mapping[str, Shape]) -> PlannedFunction:
         return PlannedFunction(partial(function, self._objective), self._backend, outputs, _FIXED)
@@ -159,52 +153,22 @@ class LossFunctions:
             given["v"] = self._vector(v, "v")
         if name in ("residuals", "along"):
             given["scale"] = self._scale
-        own, kind, results = {"stats": self._stats}, self._kinds[name], None
-        if self._planned:
-            results = kind(own, given)
-        if results is None:
-            if name not in self._graphs:
-                self._graphs[name] = kind.graph({**own, **given}, given["x"].shape[0])
-            results = self._graphs[name].run(self._backend.xp, {**own, **given}, {}, self._backend.device)
+        results = self._kinds[name].evaluate({"stats": self._stats}, given)
         return {key: np.array(self._backend.to_host(array)) for key, array in results.items()}
 
 
 # --- what is traced ---------------------------------------------------------------------------------------------------
 
 
-def _here(objective: Objective, backend: Any, x: Array) -> tuple[Objective, Array]:
-    dtype = backend.float_dtype
-    return objective.on(backend), x if x.dtype == dtype else backend.xp.astype(x, dtype)
-
-
-def _value(
-    objective: Objective, backend: Any, theta: Any, stats: Any, x: Any, y: Any, weights: Any = None
-) -> dict[str, Any]:
-    here, x = _here(objective, backend, x)
-    total, weight, _ = here.sums(theta, stats, x, y, weights)
-    value, _ = objective.loss.reduced(backend.xp, total, weight, total)
-    return {"value": value + here.penalized(theta, theta)[0]}
-
-
-def _value_and_grad(
-    objective: Objective, backend: Any, theta: Any, stats: Any, x: Any, y: Any, weights: Any = None
-) -> dict[str, Any]:
-    here, x = _here(objective, backend, x)
-    total, weight, gradients, _ = here.evaluate(theta, stats, x, y, weights)
-    value, gradient = objective.loss.reduced(backend.xp, total, weight, gradients.flat)
-    cost, gradient = here.penalized(theta, gradient)
-    return {"value": value + cost, "gradient": gradient}
-
-
 def _hvp(objective: Objective, backend: Any, v: Any, theta: Any, **rows: Any) -> dict[str, Any]:
-    gradient = _value_and_grad(objective, backend, theta, **rows)["gradient"]
+    gradient: Any = value_and_grad(objective, backend, theta, **rows)["gradient"]
     return {"product": jvp([gradient], [theta], [v])[0]}
 
 
 def _gnvp(
     objective: Objective, backend: Any, v: Any, theta: Any, stats: Any, x: Any, y: Any, weights: Any = None
 ) -> dict[str, Any]:
-    here, x = _here(objective, backend, x)
+    here, x = taken(objective, backend, x)
     outputs: Any = here.chain.pass_forward(theta, stats, x, raw=here.raw)[0]
     total, weight, summed = here.parts(outputs, y, weights)
     slope: Any
@@ -218,7 +182,7 @@ def _gnvp(
 def _residuals(
     objective: Objective, backend: Any, scale: Any, theta: Any, stats: Any, x: Any, y: Any, weights: Any = None
 ) -> dict[str, Any]:
-    here, x = _here(objective, backend, x)
+    here, x = taken(objective, backend, x)
     outputs: Any = here.chain.pass_forward(theta, stats, x, raw=here.raw)[0]
     return {"residuals": objective.loss.residuals(context.of(backend), outputs, y) * scale}
 

@@ -13,10 +13,11 @@ from xmlp.compiler.rows import of_any
 from xmlp.compiler.tensor import PlanError, Tensor
 from xmlp.compiler.tensor_graph import TensorGraph
 from xmlp.errors import reason
-from xmlp.runtime.programs import Plans, Program, Programs, table
+from xmlp.runtime.programs import Plans, Program, Programs, Recent, table
 from xmlp.types import Array
 
 _COPIED = 1 << 15  # bytes of an array that is copied into the program's own: cheaper than to bind
+_GRAPHS = 32  # that are kept where no plans are run
 Shape = tuple[int | None, ...]  # None: the number of rows
 
 
@@ -42,6 +43,8 @@ class PlannedFunction:
     ----------
     reason : str or None
         Why there is no plan, where there is none.
+    planned : bool
+        Whether `evaluate` runs plans.
     reason_for_sizes : str or None
         Why the latest plan that is for one number of rows is not for any number.
     """
@@ -53,6 +56,8 @@ class PlannedFunction:
         self._function, self._backend, self._outputs, self._fixed = function, backend, outputs, fixed
         self._shared, self._plans, self._told = shared, Plans(backend, shared), told
         self._local = threading.local()
+        self._graphs: Recent[Any, TensorGraph] = Recent(_GRAPHS)
+        self.planned = backend.reason_against_plans() is None
         self.reason: str | None = None
         self.reason_for_sizes: str | None = None
 
@@ -72,6 +77,18 @@ class PlannedFunction:
             mine["program"], mine["key"] = self._program(own, given), key
         call: _Call | None = mine["program"]
         return None if call is None else call(given)
+
+    def evaluate(self, own: Mapping[str, Array], given: Mapping[str, Array]) -> dict[str, Array]:
+        """The results, from a plan where there is one, else from the graph, one operation at a time."""
+        results = self(own, given) if self.planned else None
+        if results is not None:
+            return results
+        arrays = {**own, **given}
+        key = tuple([(tuple(a.shape), str(a.dtype)) for a in arrays.values()])
+        graph = self._graphs.find(key)
+        if graph is None:
+            graph = self._graphs.add(key, self.graph(arrays, self._rows(given)))
+        return graph.run(self._backend.xp, arrays, {}, self._backend.device)
 
     def _program(self, own: Mapping[str, Array], given: Mapping[str, Array]) -> "_Call | None":
         """The program of this thread for these arrays, ready for as many rows."""

@@ -47,10 +47,8 @@ class Vectors:
 
     def assign(self, name: str, value: Data) -> None:
         """Copy other numbers into one of them."""
-        old, new = getattr(self, name), self._inputs.vector(value, name)
-        if tuple(new.shape) != tuple(old.shape):
-            raise ValueError(f"{name} has the shape {tuple(old.shape)}, got {tuple(new.shape)}")
-        setattr(self, name, self._chain.backend.assign(old, new))
+        old = getattr(self, name)
+        setattr(self, name, self._chain.backend.assign(old, self._inputs.vector(value, name, old.shape[0])))
 
     def pack(self, name: str, arrays: Sequence[Mapping[str, Array]]) -> None:
         """Copy the named arrays of all layers into one of them."""
