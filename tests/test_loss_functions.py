@@ -152,3 +152,20 @@ def test_what_is_wrong_is_said():
     ]:
         with pytest.raises(error, match=words):
             call()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_it_stays_the_loss_of_what_was_given(backend):
+    """Whatever becomes of the caller's arrays and of the network."""
+    pytest.importorskip(backend)
+    network = xmlp.Network(LAYERS, 4, dtype="float64", seed=1, backend=backend)
+    x, y, w = X.copy(), REALS.copy(), W.copy()
+    if backend == "torch":
+        x, y, w = map(network.backend.from_host, (x, y, w))
+    f, theta = network.functions(x, y, "squared_error", sample_weight=w), network.backend.to_host(network.theta).copy()
+    before = f.value(theta), f.hvp(theta, theta)
+    for array in (x, y, w):
+        array[...] = 0.5
+    network.fit(X, REALS, epochs=1)
+    assert f.value(theta) == before[0]
+    assert (f.hvp(theta, theta) == before[1]).all()

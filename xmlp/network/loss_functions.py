@@ -26,7 +26,8 @@ class LossFunctions:
     """F(theta), the loss of given rows, and its derivatives: functions of host arrays (P,), which give fresh ones.
 
     They are of the network in inference mode (no dropout, statistics as they are), with the weights of the rows and the
-    penalties l1 sum |w| + l2 sum w^2 that were given, and change nothing. Any number of threads may call them.
+    penalties l1 sum |w| + l2 sum w^2 that were given, and change nothing. They keep copies of rows and statistics: what
+    becomes of the arrays or of the network later does not matter. Any number of threads may call them.
 
     Parameters
     ----------
@@ -38,9 +39,11 @@ class LossFunctions:
     """
 
     def __init__(self, objective: Objective, inputs: Inputs, stats: Array, rows: Rows):
-        self._objective, self._inputs, self._stats = objective, inputs, stats
+        self._objective, self._inputs = objective, inputs
         self._backend = objective.chain.backend
-        self._rows = {name: array for name, array in rows._asdict().items() if array is not None}
+        copy = self._backend.copy
+        self._stats = copy(stats)
+        self._rows = {name: copy(array) for name, array in rows._asdict().items() if array is not None}
         self._size = objective.chain.layout.size
         columns = objective.chain.out_features
         self._kinds = {
